@@ -1,0 +1,4 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+__version__ = "0.1.0"

@@ -1,0 +1,83 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Errors about the user's files, and writing that never leaves half a file behind."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+__all__ = ["InputError", "atomic_file", "nearest_name", "read_json", "write_json"]
+
+
+class InputError(ValueError):
+    """Something the user supplied cannot be used. The message names the file, the field and the mend."""
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """A hint for a mistyped name.
+
+    Args:
+        name: what was written.
+        known: the names that would have been right.
+
+    Returns:
+        ``' Did you mean "x"?'`` with the closest known name, or an empty string when nothing is close.
+    """
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f' Did you mean "{match[0]}"?' if match else ""
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file that appears under its name only when it is whole.
+
+    The content goes to a temporary file in the same folder, is flushed to the disk, and is then renamed over ``path``.
+    When the body raises, the temporary file is removed and ``path`` keeps what it held before.
+
+    Args:
+        path: the final name; its folder must exist.
+        mode: ``"wb"`` or ``"w"``.
+    """
+    target = Path(path)
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    try:
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files private; a result is as readable as any other file
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Write ``content`` as indented JSON, whole or not at all (see :func:`atomic_file`)."""
+    with atomic_file(path, "w") as file:
+        json.dump(content, file, indent=4)
+        file.write("\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: when the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid JSON ({error}).") from error

@@ -1,0 +1,20 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real recordings; a test that asks for it is skipped where the folder is absent."""
+    folder = Path(os.environ.get("USSPEECH_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "MANIFEST.csv").is_file():
+        pytest.skip(f"no real recordings at {folder} (set USSPEECH_REAL_DATA to the folder that holds MANIFEST.csv)")
+    return folder
