@@ -1,0 +1,93 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Check what was typed after ``python -m monai.bundle run``, and keep the configuration beside the result.
+
+MONAI takes any ``--name value`` and adds it to the configuration: a mistyped name changes nothing and says nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+from monai.bundle.scripts import run as bundle_run
+from monai.bundle.workflows import ConfigWorkflow
+
+from monai_usspeech.data.files import InputError, nearest_name, write_json
+
+__all__ = ["check_command_line", "command_line_configuration"]
+
+
+def command_line_configuration(arguments: Sequence[str] | None = None) -> tuple[ConfigParser, dict[str, Any]] | None:
+    """The configuration files named on the command line, and the values given beside them.
+
+    Args:
+        arguments: the command line as in ``sys.argv``, which is the default.
+
+    Returns:
+        The merged files, before the values are put in, and those values by name; ``None`` when this process was not
+        started by ``python -m monai.bundle``.
+    """
+    words = list(sys.argv if arguments is None else arguments)
+    program = Path(words[0]).parts[-3:] if words else ()
+    if program != ("monai", "bundle", "__main__.py"):
+        return None
+    given: dict[str, Any] = {}
+    for place, word in enumerate(words):
+        if word.startswith("--"):
+            name, assigned, value = word[2:].partition("=")
+            following = words[place + 1] if place + 1 < len(words) and not words[place + 1].startswith("--") else "True"
+            given[name] = _value(value if assigned else following)
+    parser = ConfigParser()
+    if "config_file" in given:
+        parser.read_config(given["config_file"])
+    own = {*inspect.signature(bundle_run).parameters, *inspect.signature(ConfigWorkflow.__init__).parameters}
+    return parser, {name: value for name, value in given.items() if name not in own}
+
+
+def check_command_line(output_dir: str | None = None, arguments: Sequence[str] | None = None) -> None:
+    """Refuse a name on the command line that the configuration does not have, and write down the whole configuration.
+
+    Args:
+        output_dir: when given, the merged configuration is written there as ``config.json``.
+        arguments: the command line, default ``sys.argv``. Outside ``python -m monai.bundle`` nothing is checked or
+            written.
+
+    Raises:
+        InputError: on an unknown name, with the nearest known one. New arguments of a component that is there
+            (``--train#dataset#codec raw``) are the component's to judge.
+    """
+    found = command_line_configuration(arguments)
+    if found is None:
+        return
+    parser, overrides = found
+    for name in overrides:
+        _check_name(parser, name.replace("::", "#"))
+    if output_dir is not None:
+        parser.update(overrides)
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        write_json(Path(output_dir) / "config.json", json.loads(json.dumps(parser.get(), default=str)))
+
+
+def _check_name(parser: ConfigParser, name: str) -> None:
+    parts = name.split("#")
+    for depth in range(1, max(2, len(parts))):  # the last part of a path may be new: an argument not given so far
+        path = "#".join(parts[:depth])
+        if path not in parser:
+            above = parser["#".join(parts[: depth - 1])] if depth > 1 else parser.get()
+            known = [str(key) for key in above] if isinstance(above, dict) else []
+            raise InputError(f'--{name}: the configuration has no "{path}".{nearest_name(parts[depth - 1], known)}')
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

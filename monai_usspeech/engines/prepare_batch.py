@@ -1,0 +1,95 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""From a collated batch of clips to the tensors the network reads, on the training device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.engines import PrepareBatch
+
+from monai_usspeech.transforms.augmentation import apply_augmentation, identity_augmentation
+from monai_usspeech.transforms.spectrogram import LogSpectrogram
+
+__all__ = ["PrepareVideoSpeechBatch"]
+
+_TARGETS = ("pair_valid", "order_valid", "order_label", "scan_index", "clip_index", "affinity")
+
+
+class PrepareVideoSpeechBatch(PrepareBatch):
+    """Finish a batch of :class:`~monai_usspeech.data.ClipDataset` samples on the device.
+
+    The loader hands over what is small: ``uint8`` frames, ``int16`` speech, and the numbers that were drawn for the
+    augmentation. Here they become what the network reads, in one batch each: augmented frames and log-spectrograms.
+
+    Args:
+        size: side of the square frames that the network reads, in pixels.
+        spectrogram: the transform from speech to log-spectrogram; default :class:`LogSpectrogram` with ``size``.
+        frame_mean: subtracted from the frames, whose values lie in ``[0, 1]``.
+        frame_std: divides the frames after that.
+    """
+
+    def __init__(
+        self,
+        size: int = 256,
+        spectrogram: LogSpectrogram | None = None,
+        frame_mean: float = 0.5,
+        frame_std: float = 0.25,
+    ) -> None:
+        self.size = size
+        self.spectrogram = LogSpectrogram(size=(size, size)) if spectrogram is None else spectrogram
+        self.standardise = (frame_mean, frame_std)
+
+    def __call__(
+        self,
+        batchdata: dict[str, torch.Tensor],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor | None, dict[str, torch.Tensor], tuple, dict[str, torch.Tensor]]:
+        """Prepare one batch.
+
+        Args:
+            batchdata: a collated batch; see DESIGN "Training sample" or :class:`~monai_usspeech.data.ClipDataset` for
+                its keys.
+            device: where the network lies.
+            non_blocking: as for :meth:`torch.Tensor.to`.
+            kwargs: other arguments of :meth:`torch.Tensor.to`.
+
+        Returns:
+            ``(frames, targets, (), network arguments)``, the form that MONAI's trainers take: ``frames [B, K, 1, S,
+            S]`` (or ``None`` without pairs), the loss's targets, and ``speech_pos``/``speech_neg [B, K, 1, S, S]`` and
+            ``order_frames [B, 4, 1, S, S]`` as far as the batch has them.
+        """
+        batch = {
+            name: value.to(device=device, non_blocking=non_blocking, **kwargs)
+            for name, value in batchdata.items()
+            if torch.is_tensor(value) and value.dtype != torch.float64  # times stay behind: they are for people
+        }
+        frames = self._frames(batch, "frames") if "frames" in batch else None
+        arguments: dict[str, torch.Tensor] = {}
+        for name in ("speech_pos", "speech_neg"):
+            if name in batch:
+                arguments[name] = self._speech(batch, name)
+        if "order_frames" in batch:
+            arguments["order_frames"] = self._frames(batch, "order_frames")
+        targets = {name: batch[name] for name in _TARGETS if name in batch}
+        # A clip is known by its scan and its place in it; two numbers become one that no other clip shares.
+        targets["clip_id"] = batch["scan_index"] * (1 << 32) + batch["clip_index"]
+        return frames, targets, (), arguments
+
+    def _frames(self, batch: dict[str, torch.Tensor], name: str) -> torch.Tensor:
+        """Augment ``batch[name] [B, n, 1, H, W]`` as was drawn for it, and standardise: ``[B, n, 1, size, size]``."""
+        frames = batch[name]
+        if f"{name}_affine" in batch:
+            drawn = {key: batch[f"{name}_{key}"] for key in ("affine", "gain", "gamma")}
+        else:
+            same = identity_augmentation(frames.shape[0] * frames.shape[1])
+            drawn = {key: torch.from_numpy(value).unflatten(0, frames.shape[:2]) for key, value in same.items()}
+        return apply_augmentation(frames, drawn, self.size, self.standardise)
+
+    def _speech(self, batch: dict[str, torch.Tensor], name: str) -> torch.Tensor:
+        """Log-spectrograms ``[B, K, 1, H, W]`` of ``batch[name] [B, K, N]`` by the statistics of each clip's scan."""
+        return self.spectrogram(batch[name], {key: batch[f"speech_{key}"] for key in ("max_db", "mean", "std")})

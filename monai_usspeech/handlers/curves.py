@@ -1,0 +1,64 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Training curves as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from monai_usspeech.data.files import atomic_file
+
+__all__ = ["draw_curves"]
+
+# Chance levels of the two classification tasks: a curve that stays on its line has learnt nothing.
+_CHANCE = {"accuracy_cls": 1 / 2, "accuracy_ord": 1 / 12}
+_LABELS = {
+    "loss": "loss",
+    "loss_cls": "correspondence loss",
+    "loss_cont": "cross-modal contrastive loss",
+    "loss_ord": "frame-order loss",
+    "accuracy_cls": "correspondence accuracy",
+    "accuracy_ord": "frame-order accuracy",
+    "gradient_norm": "gradient norm",
+    "clipped": "share of clipped steps",
+    "learning_rate": "learning rate",
+}
+
+
+def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw one small panel for each number that the epochs have in common.
+
+    Args:
+        rows: epoch rows of :class:`~monai_usspeech.handlers.HistoryHandler`.
+        path: the PNG to write, whole or not at all.
+    """
+    names = [name for name in rows[-1] if name not in ("kind", "epoch", "iteration")] if rows else []
+    if not names:
+        return
+    columns = min(4, len(names))
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.4 * lines), layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, name in enumerate(names, start=1):
+        axes = figure.add_subplot(lines, columns, place)
+        points = [(row["epoch"], row[name]) for row in rows if name in row]
+        axes.plot(*zip(*points), marker="o" if len(points) < 30 else "", markersize=3, linewidth=1.5, color="#1f5a8a")
+        if name in _CHANCE:
+            axes.axhline(_CHANCE[name], linestyle=":", color="#8a8a8a", linewidth=1)
+            axes.annotate("chance", (1.0, _CHANCE[name]), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+                          fontsize=7, color="#6a6a6a")
+        axes.set_title(_LABELS.get(name, name.replace("_", " ")), fontsize=9)
+        axes.set_xlabel("epoch", fontsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=120)

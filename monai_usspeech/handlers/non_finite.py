@@ -1,0 +1,70 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Stop at the first loss that is not a number, and keep the batch that made it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
+
+from monai_usspeech.data.files import atomic_file, write_json
+from monai_usspeech.engines.trainer import iteration_output
+
+__all__ = ["NonFiniteLossHandler"]
+
+
+class NonFiniteLossHandler:
+    """Stop training when the loss is not finite, before the optimiser sees it.
+
+    Two files are written to the run's folder: ``non_finite.json``, with the iteration, the loss's terms and the name
+    of every clip in the batch, for a person; and ``non_finite.pt``, with the batch as the loader gave it and the
+    network's weights, to run that one step again.
+
+    Args:
+        output_dir: the run's folder.
+        dataset: gives names to the batch's items by ``clip_name(scan_index, clip_index)``; without it their scan and
+            clip numbers are used.
+
+    Raises:
+        RuntimeError: while training, naming the files and the first clips.
+    """
+
+    def __init__(self, output_dir: str, dataset: Any = None) -> None:
+        self.folder = Path(output_dir)
+        self.dataset = dataset
+
+    def attach(self, engine: SupervisedTrainer) -> None:
+        """Register with a MONAI trainer."""
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
+
+    def __call__(self, engine: SupervisedTrainer) -> None:
+        """Look at the loss that was just computed."""
+        loss = iteration_output(engine)["loss"].item()
+        if math.isfinite(loss):
+            return
+        batch = cast(dict[str, Any], engine.state.batch)
+        names = [self._name(int(scan), int(clip)) for scan, clip in zip(batch["scan_index"], batch["clip_index"])]
+        terms = {name: float(value) for name, value in getattr(engine.loss_function, "terms", {}).items()}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        place = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
+        # JSON has no NaN: the numbers are written as words.
+        words = {name: str(value) for name, value in terms.items()}
+        write_json(self.folder / "non_finite.json", {**place, "loss": str(loss), "terms": words, "clips": names})
+        with atomic_file(self.folder / "non_finite.pt") as file:
+            torch.save({**place, "batch": batch, "network": engine.network.state_dict()}, file)
+        raise RuntimeError(
+            f"The loss is {loss} at iteration {engine.state.iteration} ({terms}). The batch held {', '.join(names[:3])}"
+            f"{', ...' if len(names) > 3 else ''}; all of it is in {self.folder / 'non_finite.json'} and, to run the "
+            f"step again, {self.folder / 'non_finite.pt'}."
+        )
+
+    def _name(self, scan: int, clip: int) -> str:
+        if self.dataset is None:
+            return f"scan {scan} clip {clip}"
+        return str(self.dataset.clip_name(scan, clip))
