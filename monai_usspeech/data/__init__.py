@@ -1,2 +1,60 @@
 # Copyright (c) monai_usspeech contributors
 # SPDX-License-Identifier: Apache-2.0
+
+"""Scans as files and as a prepared store, and training samples from them."""
+
+from __future__ import annotations
+
+from monai_usspeech.data.annotations import (
+    GazeTrack,
+    PLANES,
+    PlaneInterval,
+    StandardPlane,
+    plane_at,
+    read_gaze,
+    read_planes,
+)
+from monai_usspeech.data.batches import ClipBatchSampler
+from monai_usspeech.data.clips import ClipDataset
+from monai_usspeech.data.datalist import Scan, ScanDatalist
+from monai_usspeech.data.files import InputError, atomic_file, nearest_name, read_json, write_json
+from monai_usspeech.data.folds import check_disjoint, subject_folds
+from monai_usspeech.data.readers import UltraSuiteReader, UltrasoundVideoReader, register_readers
+from monai_usspeech.data.speech import SpeechTrack, is_digital_silence, read_speech, speech_on_video_time
+from monai_usspeech.data.store import ScanStore, ScanStoreWriter, StoredScan
+from monai_usspeech.data.video import VideoFrame, VideoInfo, VideoSource, open_video
+
+__all__ = [
+    "ClipBatchSampler",
+    "ClipDataset",
+    "GazeTrack",
+    "InputError",
+    "PLANES",
+    "PlaneInterval",
+    "Scan",
+    "ScanDatalist",
+    "ScanStore",
+    "ScanStoreWriter",
+    "SpeechTrack",
+    "StandardPlane",
+    "StoredScan",
+    "UltraSuiteReader",
+    "UltrasoundVideoReader",
+    "VideoFrame",
+    "VideoInfo",
+    "VideoSource",
+    "atomic_file",
+    "check_disjoint",
+    "is_digital_silence",
+    "nearest_name",
+    "open_video",
+    "plane_at",
+    "read_gaze",
+    "read_json",
+    "read_planes",
+    "read_speech",
+    "register_readers",
+    "speech_on_video_time",
+    "subject_folds",
+    "write_json",
+]

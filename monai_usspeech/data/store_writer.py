@@ -19,7 +19,7 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
-from monai_usspeech.data.files import InputError, atomic_file, write_json
+from monai_usspeech.data.files import InputError, atomic_file, read_json, write_json
 
 __all__ = [
     "CODECS",
@@ -28,10 +28,11 @@ __all__ = [
     "STORE_FORMAT",
     "STORE_SAMPLE_RATE",
     "ScanStoreWriter",
+    "add_voice_activity",
     "remove_leftovers",
     "remove_scan",
     "scan_folder",
-    "write_voice_activity",
+    "write_gaze",
 ]
 
 STORE_FORMAT = 1
@@ -41,7 +42,7 @@ STORE_SAMPLE_RATE = 24_000
 """Samples per second of the speech in a store."""
 
 SPEECH_BLOCK = 6_000
-"""Speech samples covered by one checksum (0.25 s): a 0.6 s window reads at most 17 % more than it wants plus one block."""
+"""Speech samples covered by one checksum: 0.25 s, so a window of 0.6 s reads at most four blocks."""
 
 CODECS = ("jpeg", "raw")
 """How frames are kept: JPEG, or plain uint8 rows."""
@@ -96,21 +97,38 @@ def remove_scan(folder: str | os.PathLike) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_voice_activity(folder: str | os.PathLike, method: str, flags: np.ndarray) -> None:
-    """Add the flags of one voice activity method (bool ``[J]``, one per 10 ms) to a scan's folder."""
-    flags = np.asarray(flags)
+def _write_voice_activity(folder: Path, method: str, flags: np.ndarray) -> dict[str, Any]:
+    """Write ``voice_<method>.npy`` and return what ``meta.json`` says about it."""
+    flags = np.ascontiguousarray(flags)
     if flags.ndim != 1 or flags.dtype != np.bool_:
         raise ValueError(f"voice activity flags must be bool [J], got {flags.dtype} {list(flags.shape)}")
-    with atomic_file(Path(folder) / f"voice_{method}.npy") as file:
+    with atomic_file(folder / f"voice_{method}.npy") as file:
         np.save(file, flags)
+    return {"share": float(flags.mean()) if len(flags) else 0.0, "crc32": zlib.crc32(flags.tobytes())}
+
+
+def add_voice_activity(folder: str | os.PathLike, method: str, flags: np.ndarray) -> None:
+    """Add the flags of one more voice activity method (bool ``[J]``, one per 10 ms) to a scan that is in a store.
+
+    ``meta.json`` names the method only after its flags are on the disk, so an interruption leaves the scan as it was.
+    """
+    meta = read_json(Path(folder) / "meta.json")
+    meta["voice_activity"][method] = _write_voice_activity(Path(folder), method, flags)
+    write_json(Path(folder) / "meta.json", meta)
+
+
+def write_gaze(folder: str | os.PathLike, time: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+    """Write ``gaze.npz`` into a scan's folder, whole or not at all; ``meta.json`` says whether it counts."""
+    with atomic_file(Path(folder) / "gaze.npz") as file:
+        np.savez(file, time=np.float64(time), x=np.float64(x), y=np.float64(y))
 
 
 class ScanStoreWriter:
     """Write one scan: frames one after the other, then speech and the rest, then :meth:`finish`.
 
-    Everything goes to a hidden folder beside the final one. ``finish`` writes ``meta.json`` last and renames the folder, so
-    an interruption at any moment leaves nothing that reads as a scan. Leaving the ``with`` block without ``finish`` removes
-    the hidden folder.
+    Everything goes to a hidden folder beside the final one. ``finish`` writes ``meta.json`` last and renames the
+    folder, so an interruption at any moment leaves nothing that reads as a scan. Leaving the ``with`` block without
+    ``finish`` removes the hidden folder.
 
     Args:
         root: the store's folder (made when absent).
@@ -132,19 +150,22 @@ class ScanStoreWriter:
         self._speech_crc = np.zeros(0, np.uint32)
         self._speech: dict[str, Any] | None = None
         self._gaze = False
-        self._voice: list[str] = []
+        self._voice: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> ScanStoreWriter:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self.root, self.scan_id)
             self._part.mkdir()
-            self._file = open(self._part / "frames.bin", "wb")  # noqa: SIM115 - closed in finish() or __exit__()
+            self._file = open(self._part / "frames.bin", "wb")  # closed in finish() or __exit__()
         except OSError as error:
-            raise InputError(f"{self.root}: the store cannot be written ({error.strerror or error}); choose another.") from error
+            reason = error.strerror or error
+            raise InputError(f"{self.root}: the store cannot be written ({reason}); choose another folder.") from error
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -172,7 +193,8 @@ class ScanStoreWriter:
             flags: bits such as :data:`FLAG_FROZEN`.
         """
         if image.dtype != np.uint8 or image.ndim != 2 or (self._size is not None and image.shape != self._size):
-            raise ValueError(f"frame must be uint8 {list(self._size or ('H', 'W'))}, got {image.dtype} {list(image.shape)}")
+            wanted = list(self._size or ("H", "W"))
+            raise ValueError(f"frame must be uint8 {wanted}, got {image.dtype} {list(image.shape)}")
         if self._rows and time <= self._rows[-1][3]:
             raise ValueError(f"frame times must increase, got {time} after {self._rows[-1][3]}")
         if self._file is None:
@@ -208,11 +230,11 @@ class ScanStoreWriter:
 
     def set_voice_activity(self, method: str, flags: np.ndarray) -> None:
         """Set the flags of one voice activity method: bool ``[J]``, one per 10 ms."""
-        write_voice_activity(self._part, method, flags)
+        self._voice[method] = _write_voice_activity(self._part, method, flags)
 
     def set_gaze(self, time: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
         """Set the gaze track: seconds and source pixels, float64 ``[G]`` each; NaN where there was no fix."""
-        np.savez(self._part / "gaze.npz", time=np.float64(time), x=np.float64(x), y=np.float64(y))
+        write_gaze(self._part, time, x, y)
         self._gaze = True
 
     def finish(self, meta: Mapping[str, Any]) -> Path:
@@ -228,8 +250,6 @@ class ScanStoreWriter:
         missing = [key for key in ("subject", "duration", "fan_box", "source_size") if key not in meta]
         if missing or self._file is None or self._size is None:
             raise ValueError(f"cannot finish scan {self.scan_id!r}: missing {', '.join(missing) or 'frames'}")
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
         self._file = None
         offset, length, crc, time, source, flags = zip(*self._rows)
@@ -252,9 +272,13 @@ class ScanStoreWriter:
             "n_frames": len(self._rows),
             "frame_bytes": self._position,
             "speech": self._speech,
+            "voice_activity": self._voice,
             "gaze": self._gaze,
             "planes": [list(interval) for interval in meta.get("planes", ())],
         }
+        for path in self._part.iterdir():  # on the disk before meta.json says so
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
         write_json(self._part / "meta.json", whole)
         remove_scan(self.folder)
         os.rename(self._part, self.folder)

@@ -10,6 +10,7 @@ from monai_usspeech.handlers.embedding_monitor import EmbeddingMonitorHandler, e
 from monai_usspeech.handlers.gradient_clip import GradientClipHandler
 from monai_usspeech.handlers.history import HistoryHandler, iteration_values
 from monai_usspeech.handlers.non_finite import NonFiniteLossHandler
+from monai_usspeech.handlers.pair_picture import PairPictureHandler, draw_pairs_picture
 from monai_usspeech.handlers.progress import TrainingProgressBar
 from monai_usspeech.handlers.run_state import RunStateHandler, random_state, set_random_state
 
@@ -18,9 +19,11 @@ __all__ = [
     "GradientClipHandler",
     "HistoryHandler",
     "NonFiniteLossHandler",
+    "PairPictureHandler",
     "RunStateHandler",
     "TrainingProgressBar",
     "draw_curves",
+    "draw_pairs_picture",
     "embedding_figures",
     "iteration_values",
     "random_state",

@@ -223,7 +223,7 @@ def _epoch_length(engine: SupervisedTrainer) -> int:
     length = engine.state.epoch_length
     if length is None:
         raise ValueError("RunStateHandler needs a data loader with a length: else it cannot tell where an epoch ends.")
-    return length
+    return int(length)
 
 
 def _rank() -> int:

@@ -3,9 +3,9 @@
 
 """Convolutional backbones of the video stream and of the speech stream.
 
-Both are SE-ResNeXt networks [1, 2] built by timm, so that ImageNet weights in timm's layout load as they are. Stages past
-the wanted output stride keep their resolution and are dilated instead; dilation changes no tensor, so weights move freely
-between output strides.
+Both are SE-ResNeXt networks [1, 2] built by timm, so that ImageNet weights in timm's layout load as they are. Stages
+past the wanted output stride keep their resolution and are dilated instead; dilation changes no tensor, so weights move
+freely between output strides.
 
 [1] Xie et al., Aggregated Residual Transformations for Deep Neural Networks, CVPR 2017.
 [2] Hu et al., Squeeze-and-Excitation Networks, CVPR 2018.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from timm import create_model
 from timm.models.resnet import Bottleneck, ResNet
@@ -38,8 +38,8 @@ def se_resnext50(in_channels: int = 1, output_stride: int = 16) -> ResNet:
 
     Args:
         in_channels: channels of the input image; 1 for grey frames and spectrograms, 3 for replicated grey or RGB.
-        output_stride: input size divided by feature map size: 8, 16 or 32. At 16 the last stage is dilated by 2; at 8 the
-            last two are dilated by 2 and 4. The paper says "dilated" and names no stage.
+        output_stride: input size divided by feature map size: 8, 16 or 32. At 16 the last stage is dilated by 2; at 8
+            the last two are dilated by 2 and 4. The paper says "dilated" and names no stage.
 
     Returns:
         A network whose ``forward_features(x)`` maps ``[B, in_channels, H, W]`` to ``[B, 2048, H/s, W/s]``, whose
@@ -51,10 +51,10 @@ def se_resnext50(in_channels: int = 1, output_stride: int = 16) -> ResNet:
     _check_output_stride(output_stride)
     if in_channels not in (1, 3):
         raise ValueError(f"in_channels must be 1 or 3, got {in_channels!r}.")
-    network: ResNet = create_model(
+    network = create_model(
         "seresnext50_32x4d", pretrained=False, num_classes=0, in_chans=in_channels, output_stride=output_stride
     )
-    return network
+    return cast(ResNet, network)
 
 
 def se_resnext_small(
@@ -75,30 +75,32 @@ def se_resnext_small(
         output_stride: input size divided by feature map size: 8, 16 or 32.
         width: planes of the first stage; the feature map has ``32 * width`` channels.
         depth: number of blocks in each of the four stages.
-        cardinality: number of groups of each 3 x 3 convolution; must divide ``2 * width``.
+        cardinality: number of groups of each 3 x 3 convolution: a power of two that divides ``2 * width``.
 
     Returns:
         A network with ``forward_features``, ``forward`` and ``num_features`` as in :func:`se_resnext50`.
 
     Raises:
-        ValueError: when an argument is out of range or ``cardinality`` does not divide ``2 * width``.
+        ValueError: when an argument is out of range.
     """
     _check_output_stride(output_stride)
     if in_channels < 1 or width < 1 or cardinality < 1:
         raise ValueError(f"in_channels, width and cardinality must be positive: {in_channels}, {width}, {cardinality}.")
     if len(depth) != 4 or min(depth) < 1:
         raise ValueError(f"depth must hold four positive numbers of blocks, got {tuple(depth)}.")
-    if (2 * width) % cardinality:
-        raise ValueError(f"cardinality must divide 2 * width, got cardinality {cardinality} and width {width}.")
+    if 128 % cardinality or (2 * width) % cardinality:
+        raise ValueError(
+            f"cardinality must be a power of two up to 128 that divides 2 * width, got {cardinality} and width {width}."
+        )
     # timm's bottleneck has planes * base_width / 64 * cardinality grouped channels: twice the planes, as in 32x4d.
     return ResNet(
-        Bottleneck,
+        cast(Any, Bottleneck),
         tuple(depth),
         num_classes=0,
         in_chans=in_channels,
         output_stride=output_stride,
         cardinality=cardinality,
-        base_width=128 / cardinality,
+        base_width=128 // cardinality,
         stem_type="deep",
         stem_width=width,
         channels=(width, 2 * width, 4 * width, 8 * width),

@@ -19,6 +19,14 @@ def _scaled(features: int, ratio: int, smallest: int) -> int:
     return max(smallest, features // ratio)
 
 
+def _pool_to_grid(maps: Tensor, grid: int) -> Tensor:
+    """Average a map over ``grid x grid`` cells."""
+    height, width = maps.shape[-2:]
+    if height % grid == 0 and width % grid == 0:  # adaptive pooling has no deterministic backward on CUDA
+        return F.avg_pool2d(maps, (height // grid, width // grid))
+    return F.adaptive_avg_pool2d(maps, grid)
+
+
 class CorrespondenceHead(nn.Module):
     """Does this speech belong to this frame? Concatenation, one hidden layer, two logits.
 
@@ -71,21 +79,22 @@ class OrderHead(nn.Module):
     Each frame's feature map keeps its layout (1 x 1 convolution, 4 x 4 grid, one linear layer): from globally averaged
     features the task stays at chance.
 
-    - ``"pairwise"``: the six pairs of frames are described by the absolute difference and the sum of the two frames, passed
-      through one shared layer, concatenated and classified. Concatenated pairs, as in OPN (Lee et al., ICCV 2017), must
-      first learn to subtract and do not leave chance in a comparable time.
+    - ``"pairwise"``: each of the six pairs of frames is described by the absolute difference of its two vectors, passed
+      through one shared layer; the six are concatenated and classified. Concatenated pairs, as in OPN (Lee et al., ICCV
+      2017), must first learn to subtract and leave chance later.
     - ``"concat"``: the four frames are concatenated and classified by one hidden layer.
 
-    Showing the four frames backwards does not change the label, and it does not change the logits: they are averaged over
-    both directions (Lee's reversal augmentation, made exact).
+    Showing the four frames backwards does not change the label, and with ``symmetric`` it does not change the logits:
+    they are averaged over both directions (Lee's reversal augmentation, made exact).
 
     Args:
         in_channels: channels of the feature map.
         num_classes: number of order classes.
         head: ``"pairwise"`` or ``"concat"``.
         grid: side of the grid that the feature map is pooled to.
-        reduction: channels kept by the 1 x 1 convolution; None for ``max(16, in_channels / 16)``, 128 for 2048 channels.
-        hidden: length of a frame's vector; None for ``max(64, in_channels / 4)``, 512 for 2048 channels.
+        reduction: channels kept by the 1 x 1 convolution; None for ``max(16, in_channels / 16)``, 128 for 2048.
+        hidden: length of a frame's vector; None for ``max(64, in_channels / 4)``, 512 for 2048.
+        symmetric: average over both directions; switch off for labels that are not invariant to showing backwards.
 
     Raises:
         ValueError: for an unknown ``head``.
@@ -101,6 +110,7 @@ class OrderHead(nn.Module):
         grid: int = 4,
         reduction: int | None = None,
         hidden: int | None = None,
+        symmetric: bool = True,
     ) -> None:
         super().__init__()
         if head not in ("pairwise", "concat"):
@@ -109,32 +119,33 @@ class OrderHead(nn.Module):
         hidden = hidden or _scaled(in_channels, 4, 64)
         self.head = head
         self.grid = grid
+        self.symmetric = symmetric
         self.reduce = nn.Conv2d(in_channels, reduction, kernel_size=1)
         self.frame = nn.Linear(reduction * grid * grid, hidden)
         pairs = list(combinations(range(self.FRAMES), 2))
         self.first, self.second = [i for i, _ in pairs], [j for _, j in pairs]
         if head == "pairwise":
-            self.join = nn.Linear(2 * hidden, hidden // 2)
+            self.join = nn.Linear(hidden, hidden // 2)
             self.classify = nn.Linear(len(pairs) * (hidden // 2), num_classes)
         else:
             self.join = nn.Linear(self.FRAMES * hidden, hidden)
             self.classify = nn.Linear(hidden, num_classes)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits ``[B, num_classes]`` of the four frames' feature maps ``[B, 4, in_channels, h, w]``, in shown order."""
+        """Logits ``[B, num_classes]`` of four frames' feature maps ``[B, 4, in_channels, h, w]``, in shown order."""
         if features.ndim != 5 or features.shape[1] != self.FRAMES:
             raise ValueError(f"expected feature maps [B, {self.FRAMES}, C, h, w], got {tuple(features.shape)}.")
         maps = self.reduce(features.flatten(0, 1))
-        cells = F.adaptive_avg_pool2d(maps, self.grid).flatten(1)
-        frames = self.frame(cells).unflatten(0, features.shape[:2])
-        return (self._directed(frames) + self._directed(frames.flip(1))) / 2
+        cells = _pool_to_grid(maps, self.grid).flatten(1)
+        frames: Tensor = self.frame(cells).unflatten(0, features.shape[:2])
+        logits = self._directed(frames)
+        return (logits + self._directed(frames.flip(1))) / 2 if self.symmetric else logits
 
     def _directed(self, frames: Tensor) -> Tensor:
         """Logits for one direction of showing the frames ``[B, 4, hidden]``."""
         if self.head == "concat":
             joined = self.join(F.relu(frames.flatten(1)))
         else:
-            a, b = frames[:, self.first], frames[:, self.second]
-            joined = self.join(torch.cat(((a - b).abs(), a + b), dim=-1)).flatten(1)
+            joined = self.join((frames[:, self.first] - frames[:, self.second]).abs()).flatten(1)
         logits: Tensor = self.classify(F.relu(joined))
         return logits

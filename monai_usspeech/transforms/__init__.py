@@ -1,2 +1,107 @@
 # Copyright (c) monai_usspeech contributors
 # SPDX-License-Identifier: Apache-2.0
+
+"""Transforms for ultrasound video and speech: array forms, dictionary forms, and the pure functions behind them."""
+
+from __future__ import annotations
+
+from monai_usspeech.transforms.augmentation import (
+    RandClipAugmentation,
+    RandClipAugmentationD,
+    RandClipAugmentationDict,
+    RandClipAugmentationd,
+    apply_augmentation,
+    draw_augmentation,
+    identity_augmentation,
+    standardise_frames,
+)
+from monai_usspeech.transforms.fan import FanCrop, FanCropD, FanCropDict, FanCropd
+from monai_usspeech.transforms.fan_geometry import FanGeometry, detect_fan, largest_rectangle
+from monai_usspeech.transforms.order import (
+    FrameShuffle,
+    FrameShuffleD,
+    FrameShuffleDict,
+    FrameShuffled,
+    ORDERS,
+    draw_order,
+    draw_order_times,
+    order_decidable,
+    order_label,
+    shuffle_frames,
+)
+from monai_usspeech.transforms.pair_sampling import PairRecord, PairSettings, draw_pairs
+from monai_usspeech.transforms.pairs import (
+    SampleVideoSpeechPairs,
+    SampleVideoSpeechPairsD,
+    SampleVideoSpeechPairsDict,
+    SampleVideoSpeechPairsd,
+)
+from monai_usspeech.transforms.spectrogram import (
+    LogSpectrogram,
+    LogSpectrogramD,
+    LogSpectrogramDict,
+    LogSpectrogramd,
+    log_spectrogram,
+    spectrogram_statistics,
+)
+from monai_usspeech.transforms.voice_activity import (
+    VoiceActivity,
+    VoiceActivityD,
+    VoiceActivityDict,
+    VoiceActivityd,
+    clip_activity,
+    energy_voice_activity,
+    silero_voice_activity,
+    voice_activity,
+    window_activity,
+)
+
+__all__ = [
+    "FanCrop",
+    "FanCropD",
+    "FanCropDict",
+    "FanCropd",
+    "FanGeometry",
+    "FrameShuffle",
+    "FrameShuffleD",
+    "FrameShuffleDict",
+    "FrameShuffled",
+    "LogSpectrogram",
+    "LogSpectrogramD",
+    "LogSpectrogramDict",
+    "LogSpectrogramd",
+    "ORDERS",
+    "PairRecord",
+    "PairSettings",
+    "RandClipAugmentation",
+    "RandClipAugmentationD",
+    "RandClipAugmentationDict",
+    "RandClipAugmentationd",
+    "SampleVideoSpeechPairs",
+    "SampleVideoSpeechPairsD",
+    "SampleVideoSpeechPairsDict",
+    "SampleVideoSpeechPairsd",
+    "VoiceActivity",
+    "VoiceActivityD",
+    "VoiceActivityDict",
+    "VoiceActivityd",
+    "apply_augmentation",
+    "clip_activity",
+    "detect_fan",
+    "draw_augmentation",
+    "draw_order",
+    "draw_order_times",
+    "draw_pairs",
+    "energy_voice_activity",
+    "identity_augmentation",
+    "largest_rectangle",
+    "log_spectrogram",
+    "order_decidable",
+    "order_label",
+    "shuffle_frames",
+    "silero_voice_activity",
+    "spectrogram_statistics",
+    "standardise_frames",
+    "voice_activity",
+    "window_activity",
+]

@@ -46,7 +46,7 @@ def power_spectrogram(wave: Tensor, window: Tensor, n_fft: int, hop_length: int,
         window: ``[L]`` analysis window, ``L <= n_fft``; it is zero-padded to ``n_fft`` on both sides.
         n_fft: length of the transform, samples.
         hop_length: step between columns, samples.
-        center: True reflects ``n_fft // 2`` samples at both ends, so that column ``t`` is centred on ``t * hop_length``.
+        center: True reflects ``n_fft // 2`` samples at both ends: column ``t`` is centred on sample ``t * hop_length``.
 
     Returns:
         ``[..., n_fft // 2 + 1, T]``, with ``T = N // hop_length + 1`` when centred.

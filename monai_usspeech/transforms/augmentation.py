@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.config import KeysCollection, NdarrayOrTensor
-from monai.transforms.transform import MapTransform, RandomizableTransform
+from monai.transforms.transform import MapTransform, Randomizable, RandomizableTransform
 from monai.utils import TransformBackends
 from monai.utils.type_conversion import convert_to_tensor
 from torch import Tensor
@@ -37,7 +37,7 @@ __all__ = [
     "standardise_frames",
 ]
 
-LONGEST_STEP = 1.25  # source pixels between samples up to which plain bilinear sampling shows no aliasing
+LONGEST_STEP = 1.5  # source pixels between samples; beyond it bilinear sampling would skip pixels and alias
 
 
 def draw_augmentation(
@@ -63,7 +63,7 @@ def draw_augmentation(
         flip: chance of a mirror image, left and right.
         gain: factor on the grey values.
         gamma: exponent of the grey values in [0, 1].
-        jitter: each frame's own shift, at most this share of the output size along each axis; 5 / 256 is 5 of 256 pixels.
+        jitter: each frame's own shift, at most this share of the output size on each axis (5 / 256: 5 of 256 pixels).
         noise: each frame's own change of gain, at most this share of it.
         shared: one crop, flip, gain and gamma for all frames; False: one for each frame.
 
@@ -126,7 +126,7 @@ def apply_augmentation(
     pixel, so that speckle does not alias.
 
     Args:
-        frames: ``[..., C, H, W]``, uint8 or floating point in [0, 1], for example ``[N, 1, H, W]`` or ``[B, K, 1, H, W]``.
+        frames: ``[..., C, H, W]``, uint8 or floating point in [0, 1]: ``[N, 1, H, W]``, ``[B, K, 1, H, W]``, ...
         params: ``affine [..., 2, 3]``, ``gain [...]``, ``gamma [...]`` with the leading axes of ``frames``.
         size: rows and columns of the output; None: those of ``frames``.
         standardise: mean and standard deviation for :func:`standardise_frames`; None: values stay in [0, 1].
@@ -188,7 +188,11 @@ def _between(bounds: tuple[float, float], share: np.ndarray) -> np.ndarray:
 
 
 def _record(
-    params: Mapping[str, NdarrayOrTensor], name: str, leading: tuple[int, ...], ending: tuple[int, ...], device: torch.device
+    params: Mapping[str, NdarrayOrTensor],
+    name: str,
+    leading: tuple[int, ...],
+    ending: tuple[int, ...],
+    device: torch.device,
 ) -> Tensor:
     """One array of the record as float32 ``[n, *ending]`` on the device."""
     if name not in params:
@@ -196,7 +200,7 @@ def _record(
     value = torch.as_tensor(params[name], dtype=torch.float32, device=device)
     expected = (*leading, *ending) if name == "affine" else leading
     if tuple(value.shape) != expected:
-        raise ValueError(f"{name} has the shape {tuple(value.shape)}; frames with leading axes {leading} need {expected}")
+        raise ValueError(f"{name} has the shape {tuple(value.shape)}; frames of leading axes {leading} need {expected}")
     return value.reshape(-1, *ending)
 
 
@@ -259,7 +263,7 @@ class RandClipAugmentation(RandomizableTransform):
             "scale": scale, "ratio": ratio, "flip": flip, "gain": gain, "gamma": gamma,
             "jitter": jitter, "noise": noise, "shared": shared,
         }  # fmt: skip
-        draw_augmentation(np.random.RandomState(0), 1, **self.ranges)  # a wrong range is told now, not at the first clip
+        draw_augmentation(np.random.RandomState(0), 1, **self.ranges)  # raises now for a wrong range
         self.params = identity_augmentation(1)
         """The record of the last clip."""
 
@@ -291,14 +295,13 @@ class RandClipAugmentation(RandomizableTransform):
         return apply_augmentation(frames, params, self.size, self.standardise)
 
 
-class RandClipAugmentationd(RandomizableTransform, MapTransform):
+class RandClipAugmentationd(Randomizable, MapTransform):
     """
     Dictionary version of :class:`RandClipAugmentation`: one record for all keys.
 
     Args:
         keys: keys of clips ``[T, C, H, W]``; where they differ in ``T``, the longest sets the record and each takes its
             first ``T`` entries.
-        prob: chance that the clips are augmented; otherwise they are only resized.
         allow_missing_keys: do not raise when a key is missing.
         **settings: arguments of :class:`RandClipAugmentation`.
 
@@ -308,12 +311,9 @@ class RandClipAugmentationd(RandomizableTransform, MapTransform):
 
     backend = RandClipAugmentation.backend
 
-    def __init__(
-        self, keys: KeysCollection, prob: float = 1.0, allow_missing_keys: bool = False, **settings: Any
-    ) -> None:
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False, **settings: Any) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        RandomizableTransform.__init__(self, prob)
-        self.augmentation = RandClipAugmentation(prob=prob, **settings)
+        self.augmentation = RandClipAugmentation(**settings)
 
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None

@@ -43,10 +43,12 @@ ORDERS: tuple[tuple[int, int, int, int], ...] = tuple(
 )
 """The 12 representative permutations in dictionary order; the index is the class."""
 
-_LABELS = {order: label for label, forward in enumerate(ORDERS) for order in (forward, forward[::-1])}
+_LABELS: dict[tuple[int, ...], int] = {
+    order: label for label, forward in enumerate(ORDERS) for order in (forward, forward[::-1])
+}
 
 
-def order_label(permutation: Sequence[int] | np.ndarray) -> int:
+def order_label(permutation: Sequence[int] | NdarrayOrTensor) -> int:
     """
     Class of an order, the same for a permutation and its reversal.
 
@@ -59,10 +61,10 @@ def order_label(permutation: Sequence[int] | np.ndarray) -> int:
     Raises:
         ValueError: When it is not a permutation of 0, 1, 2, 3.
     """
-    label = _LABELS.get(tuple(int(p) for p in permutation))  # type: ignore[call-overload]
+    label = _LABELS.get(tuple(int(p) for p in permutation))
     if label is None:
         raise ValueError(f"expected a permutation of 0, 1, 2, 3, got {tuple(permutation)}")
-    return int(label)
+    return label
 
 
 def draw_order(rng: np.random.RandomState) -> np.ndarray:
@@ -96,7 +98,7 @@ def draw_order_times(
     """
     shortest, longest = gap[0], min(gap[1], clip_seconds / (N_FRAMES - 1))
     if not 0 < shortest <= gap[1] or shortest * (N_FRAMES - 1) >= clip_seconds:
-        raise ValueError(f"gap {gap} s must be positive and increasing, and three of the shortest must fit {clip_seconds} s")
+        raise ValueError(f"gap {gap} s must be positive and increasing, and three of its shortest fit {clip_seconds} s")
     step = rng.uniform(shortest, longest)
     first = clip_start + rng.uniform(0.0, clip_seconds - (N_FRAMES - 1) * step)
     times = first + step * np.arange(N_FRAMES)
@@ -129,7 +131,7 @@ def order_decidable(frames: NdarrayOrTensor, threshold: float = 0.01, value_rang
     return bool((change >= threshold * value_range).all())
 
 
-def shuffle_frames(frames: NdarrayOrTensor, permutation: Sequence[int] | np.ndarray) -> NdarrayOrTensor:
+def shuffle_frames(frames: NdarrayOrTensor, permutation: Sequence[int] | NdarrayOrTensor) -> NdarrayOrTensor:
     """
     Put frames into a given order.
 

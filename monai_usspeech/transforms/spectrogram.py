@@ -10,18 +10,17 @@ windows and 5 ms steps. Those numbers give 121 columns, so the one step the pape
 The path of one segment ``[14400]``: short-time Fourier transform (periodic Hann window of 240 samples in a transform of
 512, step 120, centred, reflected ends) ``[257, 121]``; power; the Nyquist bin is dropped ``[256, 121]``; decibels
 ``10 log10(max(P, 1e-10))``; a floor ``top_db`` below the loudest value of the *scan*; minus the mean and over the
-standard deviation of the *scan*; bilinear resize ``[1, 256, 256]``. Row 0 is the lowest frequency, column 0 the earliest
-time (draw with ``origin="lower"``).
+standard deviation of the *scan*; bilinear resize ``[1, 256, 256]``. Row 0 is the lowest frequency, column 0 the
+earliest time (draw with ``origin="lower"``).
 
-Floor, mean and standard deviation belong to the scan and not to the segment: statistics of a segment would blow the noise
-of a silent one up to the level of speech, and with it erase whether anyone was speaking.
+Floor, mean and standard deviation belong to the scan and not to the segment: statistics of a segment would blow the
+noise of a silent one up to the level of speech, and with it erase whether anyone was speaking.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -31,10 +30,9 @@ import torch.nn.functional as F
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms.transform import MapTransform, Transform
 from monai.utils import TransformBackends
-from monai.utils.type_conversion import convert_to_tensor
 from torch import Tensor
 
-from monai_usspeech.transforms._torchaudio import power_spectrogram
+from monai_usspeech.transforms._spectrum import SpectrogramSettings, as_samples, check_wave, decibels
 
 __all__ = [
     "LogSpectrogram",
@@ -46,70 +44,7 @@ __all__ = [
     "spectrogram_statistics",
 ]
 
-SMALLEST_POWER = 1e-10  # -100 dB; a full-scale sine has about +35 dB in its strongest band
 SMALLEST_STD_DB = 1.0  # a band that is silent in the whole scan must not turn an edge effect into a huge value
-
-
-@dataclass(frozen=True)
-class SpectrogramSettings:
-    """
-    What makes a spectrogram, checked once.
-
-    Args:
-        sample_rate: samples per second.
-        size: rows (frequency) and columns (time) of the picture.
-        n_fft: length of the Fourier transform, samples; gives ``n_fft // 2`` bands.
-        win_length: length of the Hann window, samples; None: 10 ms.
-        hop_length: step between columns, samples; None: 5 ms.
-        top_db: range kept below the loudest value of the scan, dB.
-        freq_scale: ``"linear"``: rows are the transform's bands; ``"log"``: rows are spaced evenly in log frequency,
-            from the first band above 0 Hz to the last.
-        normalise: ``"scan"``: one mean and standard deviation for all bands; ``"band"``: one for each band; ``"none"``:
-            the picture stays in dB.
-
-    Raises:
-        ValueError: When a value is out of range or unknown.
-    """
-
-    sample_rate: int = 24000
-    size: tuple[int, int] = (256, 256)
-    n_fft: int = 512
-    win_length: int | None = None
-    hop_length: int | None = None
-    top_db: float = 80.0
-    freq_scale: str = "linear"
-    normalise: str = "scan"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "size", tuple(int(n) for n in self.size))
-        if self.freq_scale not in ("linear", "log"):
-            raise ValueError(f'freq_scale must be "linear" or "log", got {self.freq_scale!r}')
-        if self.normalise not in ("scan", "band", "none"):
-            raise ValueError(f'normalise must be "scan", "band" or "none", got {self.normalise!r}')
-        if len(self.size) != 2 or min(self.size) < 1:
-            raise ValueError(f"size must be two positive integers (rows, columns), got {self.size}")
-        if self.sample_rate <= 0 or self.top_db <= 0 or self.n_fft < 4:
-            raise ValueError(f"sample_rate, top_db and n_fft must be positive (n_fft at least 4), got {self}")
-        if not 1 <= self.window <= self.n_fft or self.hop < 1:
-            raise ValueError(
-                f"the window of {self.window} samples must fit into n_fft {self.n_fft}, and the step of {self.hop} samples "
-                "must be positive; give win_length, hop_length and n_fft for this sample rate"
-            )
-
-    @property
-    def window(self) -> int:
-        """Window length, samples."""
-        return round(0.010 * self.sample_rate) if self.win_length is None else self.win_length
-
-    @property
-    def hop(self) -> int:
-        """Step between columns, samples."""
-        return round(0.005 * self.sample_rate) if self.hop_length is None else self.hop_length
-
-    @property
-    def bands(self) -> int:
-        """Number of frequency bands; band ``k`` lies at ``k * sample_rate / n_fft`` Hz."""
-        return self.n_fft // 2
 
 
 def log_spectrogram(
@@ -122,11 +57,12 @@ def log_spectrogram(
 
     Args:
         wave: ``[..., N]`` samples: floating point in [-1, 1], or int16 (divided by 32768); ``N > n_fft // 2``.
-        statistics: of the scan of each segment: ``max_db`` and, unless ``normalise="none"``, ``mean`` and ``std`` in dB,
-            as numbers, arrays or tensors. Their axes are the *first* leading axes of ``wave``: ``[B]`` serves a wave
-            ``[B, K, N]``. For ``normalise="band"``, ``mean`` and ``std`` have one more axis of ``n_fft // 2`` bands;
-            ``band_mean`` and ``band_std`` are taken in their place when present, so that the result of
-            :func:`spectrogram_statistics` fits as it is. None: each segment's own, right for whole recordings only.
+        statistics: of the scan of each segment, in dB: ``max_db`` and, unless ``normalise="none"``, ``mean`` and
+            ``std``, as numbers, arrays or tensors. Their axes are the *first* leading axes of ``wave``: ``[B]``
+            serves a wave ``[B, K, N]``. For ``normalise="band"``, ``mean`` and ``std`` have one more axis of
+            ``n_fft // 2`` bands; ``band_mean`` and ``band_std`` are taken in their place when present, so that the
+            result of :func:`spectrogram_statistics` fits as it is. A deviation below 1 dB counts as 1 dB. None: each
+            segment's own, right for whole recordings only.
         settings: default: the paper's.
 
     Returns:
@@ -137,11 +73,9 @@ def log_spectrogram(
         RuntimeError: When torchaudio cannot be loaded.
     """
     settings = settings or SpectrogramSettings()
-    samples = _as_samples(wave, settings)
+    samples = as_samples(wave, settings)
     with torch.autocast(device_type=samples.device.type, enabled=False):
-        window = _window(settings.window, samples.device)
-        power = power_spectrogram(samples, window, settings.n_fft, settings.hop, center=True)
-        picture = _normalise(_decibels(power, settings), statistics, settings)
+        picture = _normalise(decibels(samples, settings, center=True), statistics, settings)
         return _resize(picture, settings).unsqueeze(-3)
 
 
@@ -157,17 +91,14 @@ def spectrogram_statistics(
     """
     Statistics of the log-spectrogram of a whole scan, in two passes over blocks.
 
-    The first pass finds the loudest value, the second sums the values above the floor that it sets (float64). The columns
-    are those of one transform over the whole scan: 30 minutes need the memory of one block, and the length of the block
-    does not change the result.
+    The first pass finds the loudest value, the second sums the values above the floor that it sets (float64). The
+    columns are those of one transform over the whole scan: 30 minutes need the memory of one block, and the length of
+    the block does not change the result.
 
     Args:
         wave: ``[N]`` samples, float in [-1, 1] or int16; leave out stretches without a recording (exact zeros).
         sample_rate: samples per second.
-        n_fft: as in :class:`SpectrogramSettings`.
-        win_length: as in :class:`SpectrogramSettings`.
-        hop_length: as in :class:`SpectrogramSettings`.
-        top_db: as in :class:`SpectrogramSettings`.
+        n_fft, win_length, hop_length, top_db: as in :class:`SpectrogramSettings`.
         block_seconds: length of a block.
 
     Returns:
@@ -178,21 +109,24 @@ def spectrogram_statistics(
         ValueError: When ``wave`` is not ``[N]``, too short or has a value that is not finite.
         RuntimeError: When torchaudio cannot be loaded.
     """
-    settings = SpectrogramSettings(sample_rate, (1, 1), n_fft, win_length, hop_length, top_db)
+    settings = SpectrogramSettings(
+        sample_rate=sample_rate, n_fft=n_fft, win_length=win_length, hop_length=hop_length, top_db=top_db
+    )
     if wave.ndim != 1:
         raise ValueError(f"the statistics are those of one scan [N], got the shape {tuple(wave.shape)}")
-    _check_wave(wave, settings)
+    check_wave(wave, settings)
     columns = max(1, int(block_seconds * sample_rate) // settings.hop)
 
-    max_db = max(float(block.max()) for block in _decibel_blocks(wave, settings, columns))
+    # torch's maximum keeps a NaN, Python's may drop it
+    max_db = float(torch.stack([block.max() for block in _decibel_blocks(wave, settings, columns)]).max())
     if not math.isfinite(max_db):
         raise ValueError("the wave has samples that are not finite")
-    total, squares, count = 0.0, 0.0, 0
+    sums = torch.zeros(2, settings.bands, dtype=torch.float64)
     for block in _decibel_blocks(wave, settings, columns):
-        values = block.clamp_min(max_db - top_db).double() - max_db  # relative to the peak: no cancellation in the squares
-        total, squares, count = total + values.sum(-1), squares + values.square().sum(-1), count + values.shape[-1]
-    band_mean = torch.as_tensor(total) / count
-    band_variance = (torch.as_tensor(squares) / count - band_mean.square()).clamp_min(0)
+        values = block.clamp_min(max_db - top_db).double() - max_db
+        sums += torch.stack([values.sum(-1), values.square().sum(-1)]).cpu()
+    band_mean, band_square = sums / (wave.shape[0] // settings.hop + 1)
+    band_variance = (band_square - band_mean.square()).clamp_min(0)
     variance = band_variance.mean() + band_mean.var(correction=0)
     return {
         "max_db": max_db,
@@ -201,35 +135,6 @@ def spectrogram_statistics(
         "band_mean": (band_mean + max_db).tolist(),
         "band_std": band_variance.sqrt().tolist(),
     }
-
-
-def _check_wave(wave: NdarrayOrTensor, settings: SpectrogramSettings) -> None:
-    if isinstance(wave, Tensor):
-        known = wave.dtype == torch.int16 or wave.dtype.is_floating_point
-    else:
-        known = wave.dtype == np.int16 or np.issubdtype(wave.dtype, np.floating)
-    if not known:
-        raise ValueError(f"samples must be floating point in [-1, 1] or int16, got {wave.dtype}")
-    if wave.ndim < 1 or wave.shape[-1] <= settings.n_fft // 2:
-        raise ValueError(
-            f"a wave [..., N] needs more than n_fft // 2 = {settings.n_fft // 2} samples, got the shape {tuple(wave.shape)}"
-        )
-
-
-def _as_samples(wave: NdarrayOrTensor, settings: SpectrogramSettings) -> Tensor:
-    _check_wave(wave, settings)
-    samples = convert_to_tensor(wave, track_meta=False)
-    return samples.float() / 32768 if samples.dtype == torch.int16 else samples.float()
-
-
-@lru_cache(maxsize=16)
-def _window(length: int, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # the kept tensor must also serve calls outside inference mode
-        return torch.hann_window(length, periodic=True, device=device)
-
-
-def _decibels(power: Tensor, settings: SpectrogramSettings) -> Tensor:
-    return 10.0 * power[..., : settings.bands, :].clamp_min(SMALLEST_POWER).log10()
 
 
 def _decibel_blocks(wave: NdarrayOrTensor, settings: SpectrogramSettings, columns: int) -> Iterator[Tensor]:
@@ -241,37 +146,36 @@ def _decibel_blocks(wave: NdarrayOrTensor, settings: SpectrogramSettings, column
         index = np.arange(first * settings.hop - half, last * settings.hop - half + settings.n_fft)
         index = np.abs(index)  # reflection at the start, without repeating sample 0 ...
         index = np.where(index >= length, 2 * (length - 1) - index, index)  # ... and at the end
-        samples = _as_samples(wave[index], settings)
-        window = _window(settings.window, samples.device)
+        samples = as_samples(wave[index], settings)
         with torch.autocast(device_type=samples.device.type, enabled=False):
-            yield _decibels(power_spectrogram(samples, window, settings.n_fft, settings.hop, center=False), settings)
+            yield decibels(samples, settings, center=False)
 
 
-def _normalise(decibels: Tensor, statistics: Mapping[str, Any] | None, settings: SpectrogramSettings) -> Tensor:
+def _normalise(values: Tensor, statistics: Mapping[str, Any] | None, settings: SpectrogramSettings) -> Tensor:
     by_band = settings.normalise == "band"
     if statistics is None:
-        max_db = decibels.amax((-2, -1), keepdim=True)
+        max_db = values.amax((-2, -1), keepdim=True)
     else:
-        max_db = _statistic(statistics, "max_db", decibels, by_band=False)
-    decibels = torch.maximum(decibels, max_db - settings.top_db)
+        max_db = _statistic(statistics, "max_db", values, by_band=False)
+    values = torch.maximum(values, max_db - settings.top_db)
     if settings.normalise == "none":
-        return decibels
+        return values
     if statistics is None:
         axes = (-1,) if by_band else (-2, -1)
-        mean, std = decibels.mean(axes, keepdim=True), decibels.std(axes, correction=0, keepdim=True)
+        mean, std = values.mean(axes, keepdim=True), values.std(axes, correction=0, keepdim=True)
     else:
-        mean, std = (_statistic(statistics, name, decibels, by_band) for name in ("mean", "std"))
-    return (decibels - mean) / std.clamp_min(SMALLEST_STD_DB)
+        mean, std = (_statistic(statistics, name, values, by_band) for name in ("mean", "std"))
+    return (values - mean) / std.clamp_min(SMALLEST_STD_DB)
 
 
-def _statistic(statistics: Mapping[str, Any], name: str, decibels: Tensor, by_band: bool) -> Tensor:
-    """One statistic as a tensor that broadcasts against ``decibels [..., bands, T]``."""
+def _statistic(statistics: Mapping[str, Any], name: str, values: Tensor, by_band: bool) -> Tensor:
+    """One statistic as a tensor that broadcasts against ``values [..., bands, T]``."""
     if by_band and f"band_{name}" in statistics:
         name = f"band_{name}"
     if name not in statistics:
         raise ValueError(f"statistics lack {name!r}; they have {sorted(statistics)}")
-    value = torch.as_tensor(statistics[name], dtype=torch.float32, device=decibels.device)
-    leading, bands = tuple(decibels.shape[:-2]), decibels.shape[-2]
+    value = torch.as_tensor(statistics[name], dtype=torch.float32, device=values.device)
+    leading, bands = tuple(values.shape[:-2]), values.shape[-2]
     axes = tuple(value.shape[:-1]) if by_band else tuple(value.shape)
     fits = len(axes) <= len(leading) and all(n in (1, m) for n, m in zip(axes, leading))
     if not fits or (by_band and (value.ndim < 1 or value.shape[-1] != bands)):
@@ -312,18 +216,7 @@ class LogSpectrogram(Transform):
 
     Runs batched on the device of its input, in float32 also under autocast.
 
-    Args:
-        sample_rate: samples per second.
-        size: rows and columns of the picture.
-        n_fft: length of the Fourier transform, samples.
-        win_length: length of the Hann window, samples; None: 10 ms (240 at 24 kHz).
-        hop_length: step between columns, samples; None: 5 ms (120 at 24 kHz).
-        top_db: range kept below the loudest value of the scan, dB.
-        freq_scale: ``"linear"`` or ``"log"``.
-        normalise: ``"scan"``, ``"band"`` or ``"none"``.
-
-    Raises:
-        ValueError: When a value is out of range or unknown.
+    The arguments are those of :class:`SpectrogramSettings`, which also tells their units and raises for wrong values.
 
     Example:
         >>> speech = 0.1 * torch.randn(8, 2, 14400)
@@ -360,8 +253,8 @@ class LogSpectrogramd(MapTransform):
     Args:
         keys: keys of the samples ``[..., N]``.
         statistics_keys: where the statistics of the scan are: one key that holds the dictionary of
-            :func:`spectrogram_statistics`; or a mapping from ``max_db``, ``mean`` and ``std`` to the keys that hold them;
-            or None for each recording's own.
+            :func:`spectrogram_statistics`; or a mapping from ``max_db``, ``mean`` and ``std`` to the keys that hold
+            them; or None for each recording's own.
         allow_missing_keys: do not raise when a key of ``keys`` is missing.
         **settings: arguments of :class:`LogSpectrogram`.
 

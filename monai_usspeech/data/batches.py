@@ -1,0 +1,141 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Batches of clips that depend on (seed, epoch) alone, on any number of processes, and can be taken up anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from monai_usspeech.data.files import InputError
+
+__all__ = ["ClipBatchSampler"]
+
+
+class ClipBatchSampler(Sampler):
+    """Batch sampler for :class:`~monai_usspeech.data.clips.ClipDataset`: yields lists of ``(epoch, item)``.
+
+    The batch of all processes together holds ``batch_size * world_size`` items and is the same for any ``world_size``
+    that gives the same product; the process of rank ``r`` takes the ``r``-th of its equal parts::
+
+        one process      [ a b c d e f g h ]
+        two processes    [ a b c d ]  rank 0
+                                 [ e f g h ]  rank 1
+
+    With ``high_share`` each batch has a fixed number of clips that can give pairs, so that the contrastive term
+    always sees as many negatives. The other places go through all clips, so that the frame-order task sees the whole
+    video. No clip is twice in a batch; every high clip is used before one comes again.
+
+    Each pass is one epoch and the next pass the next one, unless :meth:`set_position` says otherwise.
+
+    Args:
+        n_items: length of the dataset.
+        batch_size: clips per batch on one process.
+        seed: of the order.
+        shuffle: draw a new order for each epoch; else items come in their own order.
+        drop_last: leave out the last batch when it is not full. When it is kept, it is divided evenly; should it hold
+            fewer items than there are processes it is left out all the same, since no process may stay without a
+            batch. With ``high_share`` it is always left out.
+        rank: number of this process.
+        world_size: number of processes.
+        high: bool ``[n_items]``, or a function of the epoch that returns it: the clips that can give pairs.
+        high_share: share of each batch that is drawn from ``high``; None: no such rule.
+
+    Raises:
+        InputError: when the items do not fill one batch, or the high clips not their share of it.
+        ValueError: on a number out of its range.
+    """
+
+    def __init__(
+        self,
+        n_items: int,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+        high: np.ndarray | Sequence[bool] | Callable[[int], np.ndarray] | None = None,
+        high_share: float | None = None,
+    ) -> None:
+        if batch_size < 1 or world_size < 1 or not 0 <= rank < world_size:
+            raise ValueError(
+                f"Need batch_size >= 1 and 0 <= rank < world_size, got {batch_size}, {rank} and {world_size}."
+            )
+        if high_share is not None and (high is None or not 0 <= high_share <= 1):
+            raise ValueError(f"high_share must lie in [0, 1] and needs high, got {high_share} and high={high}.")
+        self.n_items, self.batch_size, self.seed = n_items, batch_size, seed
+        self.shuffle, self.drop_last, self.rank, self.world_size = shuffle, drop_last, rank, world_size
+        self.high, self.high_share = high, high_share
+        self.total = batch_size * world_size
+        self.n_high = 0 if high_share is None else round(high_share * self.total)
+        self.epoch = self.first_batch = 0
+        if len(self) == 0:
+            raise InputError(
+                f"{n_items} clips do not fill one batch of {self.total} (batch_size {batch_size} on {world_size}"
+                " processes): lower batch_size or add scans."
+            )
+        self._high_items(0)
+
+    def __len__(self) -> int:
+        whole, rest = divmod(self.n_items, self.total)
+        return whole + (not self.drop_last and not self.n_high and rest >= self.world_size)
+
+    def set_position(self, epoch: int, batch: int = 0) -> None:
+        """Let the next pass begin at batch ``batch`` of epoch ``epoch`` (both from 0)."""
+        if epoch < 0 or batch < 0:
+            raise ValueError(f"epoch and batch must not be negative, got {epoch} and {batch}.")
+        self.epoch, self.first_batch = epoch + batch // len(self), batch % len(self)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        # A generator: the position is taken at its first batch, for a loader with workers makes one iterator in vain.
+        epoch, first = self.epoch, self.first_batch
+        self.epoch, self.first_batch = epoch + 1, 0
+        rng = np.random.RandomState(np.random.Philox(np.random.SeedSequence((self.seed, epoch))))
+        order = rng.permutation(self.n_items) if self.shuffle else np.arange(self.n_items)
+        batches = self._mixed(rng, order, epoch) if self.n_high else self._plain(order)
+        for number, batch in enumerate(batches):
+            if number >= first:
+                begin, end = (len(batch) * r // self.world_size for r in (self.rank, self.rank + 1))
+                yield [(epoch, int(item)) for item in batch[begin:end]]
+
+    def _plain(self, order: np.ndarray) -> Iterator[np.ndarray]:
+        for number in range(len(self)):
+            yield order[number * self.total : (number + 1) * self.total]
+
+    def _high_items(self, epoch: int) -> np.ndarray:
+        if not self.n_high:
+            return np.zeros(0, np.int64)
+        high = np.asarray(self.high(epoch) if callable(self.high) else self.high, bool)
+        if high.shape != (self.n_items,):
+            raise ValueError(f"high must be [{self.n_items}], one for each item, got {list(high.shape)}.")
+        items = np.flatnonzero(high)
+        if len(items) < self.n_high:
+            raise InputError(
+                f"high_share={self.high_share:g} asks for {self.n_high} high-affinity clips in a batch of {self.total},"
+                f" and there are {len(items)}: lower high_share, batch_size or the affinity threshold."
+            )
+        return items
+
+    def _mixed(self, rng: np.random.RandomState, order: np.ndarray, epoch: int) -> Iterator[np.ndarray]:
+        items = self._high_items(epoch)
+        # Spread evenly over the batch, so that each process gets its share.
+        places = np.diff(np.arange(self.total + 1) * self.n_high // self.total) == 1
+        n_other = self.total - self.n_high
+        queue, kept, position = np.zeros(0, np.int64), np.zeros(0, np.int64), 0
+        for _ in range(len(self)):
+            if len(queue) < self.n_high:
+                again = rng.permutation(items) if self.shuffle else items
+                queue = np.concatenate([queue, again[~np.isin(again, queue)], again[np.isin(again, queue)]])
+            chosen, queue = queue[: self.n_high], queue[self.n_high :]
+            # Go on through the order, past the clips that this batch has already: they are kept for the next one.
+            window = np.concatenate([kept, order[position : position + self.total - len(kept)]])
+            position += self.total - len(kept)
+            free = np.flatnonzero(~np.isin(window, chosen))[:n_other]
+            kept = np.delete(window, free)
+            batch = np.empty(self.total, np.int64)
+            batch[places], batch[~places] = chosen, window[free]
+            yield batch

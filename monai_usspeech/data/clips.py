@@ -1,0 +1,344 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Training samples from a scan store: video-speech pairs and shuffled frames of 2 s clips."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from monai_usspeech.data.clip_index import ClipIndex
+from monai_usspeech.data.files import InputError, nearest_name
+from monai_usspeech.data.store import STORE_SAMPLE_RATE, ScanStore, StoredScan
+from monai_usspeech.transforms.augmentation import draw_augmentation
+from monai_usspeech.transforms.order import draw_order, draw_order_times, order_decidable, order_label
+from monai_usspeech.transforms.pair_sampling import STEP, PairRecord, PairSettings, draw_pairs, frame_on_display
+from monai_usspeech.transforms.voice_activity import window_activity
+
+__all__ = ["ClipDataset", "item_random_state"]
+
+_ORDER_FRAMES = 4
+
+
+def item_random_state(seed: int, epoch: int, item: int) -> np.random.RandomState:
+    """The random source of one item of one epoch: the same in any process, at any time, in any order of reading."""
+    return np.random.RandomState(np.random.Philox(np.random.SeedSequence((seed, epoch, item))))
+
+
+class ClipDataset(Dataset):
+    """Clips of prepared scans as pretraining samples.
+
+    Clip ``n`` of a scan covers ``[n, n + 1) * clip_seconds``; the tail is dropped. What is drawn for an item depends on
+    ``(seed, epoch, item)`` alone, so it is the same with any number of workers and after a resume. Index with a number
+    (epoch 0) or with ``(epoch, number)``, as :class:`~monai_usspeech.data.batches.ClipBatchSampler` does.
+
+    A sample is a dictionary of tensors (``K = n_pairs``; ``S`` = side of the stored frames; ``n`` = samples of a
+    window):
+
+    ``frames``
+        uint8 ``[K, 1, S, S]``: the frame on display at each of ``frame_times``.
+    ``speech_pos``, ``speech_neg``
+        int16 ``[K, n]``: positive and negative window; zeros where there is none.
+    ``pair_valid``, ``neg_valid``
+        bool ``[K]``: both windows found, and enough voice when gated; a negative window found.
+    ``affinity``
+        float32: 1 when the clip may give pairs, else 0.
+    ``frame_times``, ``speech_pos_start``, ``speech_neg_start``, ``shift``
+        float64 ``[K]`` seconds of the scan (NaN: no window), and int64 ``[K]`` (0: none): what was drawn.
+    ``speech_max_db``, ``speech_mean``, ``speech_std``
+        float32 (``[256]`` for the last two with ``statistics="band"``): level statistics of the scan's speech.
+    ``order_frames``
+        uint8 ``[4, 1, S, S]``: already shuffled.
+    ``order_label``, ``order_valid``
+        int64 in 0..11; bool: four different frames whose order can be seen.
+    ``order_times``
+        float64 ``[4]`` seconds of the scan, in the order shown.
+    ``scan_index``, ``clip_index``
+        int64: index into :attr:`scans`, number of the clip in the scan.
+    ``frames_affine``, ``frames_gain``, ``frames_gamma``, ``order_frames_affine``, ...
+        float32 ``[K or 4, ...]``: the drawn augmentation, unless ``augment`` is None.
+
+    Gating (Jiao et al., MICCAI 2020, "affinity"): with ``gate`` a clip gives pairs only when the share of active
+    voice over the clip reaches the threshold; its negative comes from such a clip too, and both windows must reach
+    it. The other clips keep their place for the frame-order task; their windows are drawn without the gate and their
+    pairs are not valid.
+
+    Args:
+        store: a :class:`ScanStore` or its folder.
+        subjects: use these subjects only.
+        exclude_subjects: leave these out (the test fold).
+        pairs: give the pair keys. Clips of scans without speech then serve the order task only.
+        order: give the order keys. Without them, scans without speech are left out.
+        gate: see above.
+        n_pairs, clip_seconds, window_seconds, shift_range, shift_unit, shift_sign: see
+            :func:`~monai_usspeech.transforms.pair_sampling.draw_pairs`.
+        voice_activity: which of the store's voice activity flags gate the pairs.
+        affinity_threshold: least share of active voice of a gated clip and of a gated window.
+        affinity_start: threshold of epoch 0, which then moves in a straight line to ``affinity_threshold``. None:
+            constant.
+        affinity_epochs: the epoch from which ``affinity_threshold`` holds.
+        statistics: level statistics to hand over: ``"scan"`` (one mean) or ``"band"`` (one for each of 256 bands).
+        augment: arguments of :func:`~monai_usspeech.transforms.augmentation.draw_augmentation`; ``jitter`` and
+            ``noise`` (here 5/256 and 0.02 unless given) act on the order frames only. None: no augmentation keys.
+        order_gap: shortest and longest time between neighbouring order frames, in seconds; raised to the scan's frame
+            interval.
+        order_threshold: least mean change between neighbouring order frames, as a share of the grey range.
+        seed: of all random numbers.
+
+    Raises:
+        InputError: on a subject that the store does not have, an unknown option, no clip at all, or (with ``pairs``)
+            not one clip that could give a pair.
+        ValueError: on a number out of its range.
+    """
+
+    def __init__(
+        self,
+        store: ScanStore | str | os.PathLike,
+        subjects: Iterable[str] | None = None,
+        exclude_subjects: Iterable[str] | None = None,
+        pairs: bool = True,
+        order: bool = True,
+        gate: bool = True,
+        n_pairs: int = 2,
+        clip_seconds: float = 2.0,
+        window_seconds: float = 0.6,
+        shift_range: int = 5,
+        shift_unit: str = "interval",
+        shift_sign: str = "both",
+        voice_activity: str = "energy",
+        affinity_threshold: float = 0.5,
+        affinity_start: float | None = None,
+        affinity_epochs: int = 20,
+        statistics: str = "scan",
+        augment: Mapping[str, Any] | None = None,
+        order_gap: tuple[float, float] = (10 / 30, 19 / 30),
+        order_threshold: float = 0.01,
+        seed: int = 0,
+    ) -> None:
+        if not (pairs or order):
+            raise InputError("ClipDataset: pairs and order are both false, which leaves nothing to learn; set one.")
+        if statistics not in ("scan", "band"):
+            raise InputError(f'ClipDataset: statistics must be "scan" or "band", got "{statistics}".')
+        if affinity_start is not None and not (0 <= affinity_start <= 1 and affinity_epochs >= 1):
+            raise ValueError(
+                "affinity_start must lie in [0, 1] and affinity_epochs be >= 1,"
+                f" got {affinity_start} and {affinity_epochs}."
+            )
+        self.store = store if isinstance(store, ScanStore) else ScanStore(store)
+        self.pairs, self.order, self.gate, self.seed, self.statistics = pairs, order, gate, seed, statistics
+        self.voice_activity = voice_activity
+        self.settings = PairSettings(
+            clip_seconds, window_seconds, n_pairs, shift_range, shift_unit, shift_sign, affinity_threshold
+        )
+        self.affinity_start, self.affinity_epochs = affinity_start, affinity_epochs
+        self.augment = None if augment is None else _checked_augmentation(augment)
+        self.order_gap, self.order_threshold = order_gap, order_threshold
+        if order:
+            draw_order_times(np.random.RandomState(0), 0.0, clip_seconds, order_gap)  # a wrong gap shows now
+        scans = self.store.select(subjects=subjects, exclude=exclude_subjects)
+        self.scans: tuple[StoredScan, ...] = tuple(scan for scan in scans if order or scan.has_speech)
+        self.index = ClipIndex(self.scans, clip_seconds, voice_activity if pairs and gate else None)
+        self._check()
+
+    def _check(self) -> None:
+        root, seconds = self.store.root, self.settings.clip_seconds
+        if not self.scans:
+            raise InputError(f"{root}: none of the chosen scans has speech, which pairs need; choose other subjects.")
+        if len(self) == 0:
+            raise InputError(f"{root}: none of the {len(self.scans)} chosen scans lasts one clip of {seconds:g} s.")
+        if self.pairs and not self.high.any():
+            level = self.settings.threshold
+            kind = f"with speech and an active share of {level:g}" if self.gate else "with speech"
+            raise InputError(
+                f"{root}: no clip can give a pair: none {kind} has another such clip of its scan within"
+                f" {self.settings.shift_range - 1} {self.settings.shift_unit}s. Lower affinity_threshold, choose"
+                " another voice_activity, or set pairs=false to train on frame order alone."
+            )
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Tensor]:
+        epoch, number = item if isinstance(item, tuple) else (0, item)
+        scan_index, clip = self.locate(number)
+        number = range(len(self))[number]
+        rng = item_random_state(self.seed, epoch, number)
+        scan, times = self.scans[scan_index], self.scans[scan_index].times
+        sample: dict[str, Any] = {"scan_index": np.int64(scan_index), "clip_index": np.int64(clip)}
+        wanted: list[np.ndarray] = []
+        if self.pairs:
+            record, affinity = self.draw(rng, scan_index, clip, epoch)
+            wanted.append(frame_on_display(times, record.frame_times))
+            sample.update(self._pair_values(scan, record, affinity))
+        if self.order:
+            order_times, distinct = self._order_times(rng, times, clip)
+            permutation = draw_order(rng)
+            wanted.append(frame_on_display(times, order_times))
+        frames = scan.read_frames(np.concatenate(wanted))[:, None]
+        if self.pairs:
+            sample["frames"] = frames[: self.settings.n_pairs]
+        if self.order:
+            ordered = frames[-_ORDER_FRAMES:]
+            sample["order_valid"] = np.bool_(distinct and self._decidable(ordered))
+            sample["order_frames"], sample["order_times"] = ordered[permutation], order_times[permutation]
+            sample["order_label"] = np.int64(order_label(permutation))
+        sample.update(self._augmentation(rng))
+        return {name: torch.from_numpy(np.ascontiguousarray(value)) if np.ndim(value) else torch.tensor(value)
+                for name, value in sample.items()}  # fmt: skip
+
+    def __getitems__(self, items: Sequence[int | tuple[int, int]]) -> list[dict[str, Tensor]]:
+        """Fetch a batch; :class:`torch.utils.data.DataLoader` calls this once for each batch."""
+        return [self[item] for item in items]
+
+    # What an item is --------------------------------------------------------------------------------------------------
+
+    def locate(self, number: int) -> tuple[int, int]:
+        """``(scan index, clip index)`` of item ``number``.
+
+        Raises:
+            IndexError: when there is no such item.
+        """
+        return self.index.locate(number)
+
+    def item_name(self, number: int) -> str:
+        """Item ``number`` in words: ``"scan s003 clip 12 (24.0-26.0 s)"``."""
+        return self.clip_name(*self.locate(number))
+
+    def clip_name(self, scan_index: int, clip_index: int) -> str:
+        """A clip in words, from the ``scan_index`` and ``clip_index`` of a sample."""
+        begin = clip_index * self.settings.clip_seconds
+        end = begin + self.settings.clip_seconds
+        return f"scan {self.scans[scan_index].id} clip {clip_index} ({begin:.1f}-{end:.1f} s)"
+
+    def threshold(self, epoch: int) -> float:
+        """The affinity threshold that holds in an epoch (counted from 0)."""
+        final = self.settings.threshold
+        if self.affinity_start is None:
+            return final
+        done = min(epoch / self.affinity_epochs, 1.0)
+        return self.affinity_start + (final - self.affinity_start) * done
+
+    @property
+    def high(self) -> np.ndarray:
+        """bool ``[len(self)]``: clips that can give valid pairs at the final threshold (with voice, and a partner)."""
+        return self.high_clips(self.affinity_epochs)
+
+    def high_clips(self, epoch: int) -> np.ndarray:
+        """bool ``[len(self)]``: clips that can give valid pairs in an epoch."""
+        return self.index.with_partner(self._level(epoch), self.settings)
+
+    def _level(self, epoch: int) -> float | None:
+        return self.threshold(epoch) if self.gate else None
+
+    def summary(self) -> dict[str, float]:
+        """Figures for the log: counts, hours, and the shares of clips with speech, with high affinity, with pairs."""
+        high = self.index.usable(self._level(self.affinity_epochs)) if self.pairs else np.zeros(len(self), bool)
+        return {
+            "scans": len(self.scans),
+            "subjects": len({scan.subject for scan in self.scans}),
+            "clips": len(self),
+            "hours": len(self) * self.settings.clip_seconds / 3600,
+            "share_with_speech": float(self.index.covered.mean()),
+            "share_high_affinity": float(high.mean()),
+            "share_with_pairs": float(self.high.mean()) if self.pairs else 0.0,
+        }
+
+    # Drawing ----------------------------------------------------------------------------------------------------------
+
+    def draw(self, rng: np.random.RandomState, scan_index: int, clip: int, epoch: int) -> tuple[PairRecord, bool]:
+        """Draw the pairs of a clip, without reading frames or speech.
+
+        Returns:
+            The record, and whether the clip's affinity is high. When it is not, no triple is valid.
+        """
+        arguments, level = vars(self.settings), self._level(epoch)
+        usable = self.index.usable(level, scan_index)
+        if level is None:
+            return draw_pairs(rng, clip, len(usable), usable=usable, **arguments), bool(usable[clip])
+        arguments = {**arguments, "threshold": level}
+        reach = math.ceil((self.settings.shift_range - 1) * self.settings.shift_seconds / self.settings.clip_seconds)
+        first, flags = self.index.flags(scan_index, clip - reach, clip + reach + 1)
+        shares = window_activity(flags, round(self.settings.window_seconds / STEP))
+        arguments.update(activity=shares, activity_start=first)
+        if usable[clip]:
+            return draw_pairs(rng, clip, len(usable), gate=True, usable=usable, **arguments), True
+        # The sound of a clip with little voice still passes through the network's normalisation: draw real windows.
+        record = draw_pairs(rng, clip, len(usable), usable=self.index.usable(None, scan_index), **arguments)
+        return replace(record, valid=np.zeros_like(record.valid)), False
+
+    def _order_times(self, rng: np.random.RandomState, times: np.ndarray, clip: int) -> tuple[np.ndarray, bool]:
+        """Four increasing times of the clip, and whether four different frames are on display then."""
+        begin, length = clip * self.settings.clip_seconds, self.settings.clip_seconds
+        here = np.searchsorted(times, (begin, begin + length))
+        interval = float(np.median(np.diff(times[slice(*here)]))) if here[1] - here[0] >= _ORDER_FRAMES else length
+        shortest, longest = (max(gap, interval * (1 + 1e-6)) for gap in self.order_gap)
+        if shortest * (_ORDER_FRAMES - 1) >= length:
+            return begin + length * (np.arange(_ORDER_FRAMES) + 0.5) / _ORDER_FRAMES, False
+        drawn = draw_order_times(rng, begin, length, (shortest, longest))
+        return drawn, len(np.unique(frame_on_display(times, drawn))) == _ORDER_FRAMES
+
+    def _decidable(self, frames: np.ndarray) -> bool:
+        step = max(1, frames.shape[-1] // 96)  # a mean over some 10,000 pixels is as good as one over all of them
+        return order_decidable(np.ascontiguousarray(frames[..., ::step, ::step]), self.order_threshold)
+
+    def _pair_values(self, scan: StoredScan, record: PairRecord, affinity: bool) -> dict[str, Any]:
+        length = round(self.settings.window_seconds * STORE_SAMPLE_RATE)
+        values: dict[str, Any] = {}
+        for name, starts in (("speech_pos", record.positive_starts), ("speech_neg", record.negative_starts)):
+            silence = np.zeros(length, np.int16)
+            values[name] = np.stack([silence if np.isnan(s) else scan.read_speech(float(s), length) for s in starts])
+            values[f"{name}_start"] = starts
+        values.update(
+            frame_times=record.frame_times,
+            shift=record.shifts,
+            pair_valid=record.valid,
+            neg_valid=record.shifts != 0,
+            affinity=np.float32(affinity),
+        )
+        return {**values, **self._speech_level(scan)}
+
+    def _speech_level(self, scan: StoredScan) -> dict[str, Any]:
+        shape = (256,) if self.statistics == "band" else ()
+        known = scan.speech_statistics
+        if known is None:
+            mean, std, max_db = np.zeros(shape), np.ones(shape), 0.0
+        else:
+            band = "band_" if self.statistics == "band" else ""
+            mean, std, max_db = np.asarray(known[f"{band}mean"]), np.asarray(known[f"{band}std"]), known["max_db"]
+        return {
+            "speech_max_db": np.float32(max_db),
+            "speech_mean": mean.astype(np.float32),
+            "speech_std": std.astype(np.float32),
+        }
+
+    def _augmentation(self, rng: np.random.RandomState) -> dict[str, np.ndarray]:
+        if self.augment is None:
+            return {}
+        out: dict[str, np.ndarray] = {}
+        if self.pairs:
+            shared = {name: value for name, value in self.augment.items() if name not in ("jitter", "noise")}
+            drawn = draw_augmentation(rng, self.settings.n_pairs, **shared)
+            out.update({f"frames_{name}": value for name, value in drawn.items()})
+        if self.order:
+            drawn = draw_augmentation(rng, _ORDER_FRAMES, **{"jitter": 5 / 256, "noise": 0.02, **self.augment})
+            out.update({f"order_frames_{name}": value for name, value in drawn.items()})
+        return out
+
+
+def _checked_augmentation(augment: Mapping[str, Any]) -> dict[str, Any]:
+    known = [name for name in inspect.signature(draw_augmentation).parameters if name not in ("rng", "frames")]
+    for name in augment:
+        if name not in known:
+            raise InputError(f'ClipDataset: augment has no option "{name}".{nearest_name(name, known)}')
+    draw_augmentation(np.random.RandomState(0), _ORDER_FRAMES, **augment)  # a range that is not one shows now
+    return dict(augment)

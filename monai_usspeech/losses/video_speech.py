@@ -1,0 +1,247 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The joint pretraining loss ``alpha L_cls + beta L_cont + gamma L_ord`` (Jiao et al., MICCAI 2020) and its terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.modules.loss import _Loss
+
+from monai_usspeech.losses.contrastive import CrossModalContrastiveLoss
+from monai_usspeech.losses.gather import global_mean, global_sum, world_size
+
+__all__ = ["CorrespondenceLoss", "FrameOrderLoss", "VideoSpeechLoss", "correspondence_loss", "frame_order_loss"]
+
+
+def correspondence_loss(logits: Tensor) -> Tensor:
+    """Cross-entropy of each positive and negative pair, averaged over the two (Eq. 1 before its mean over pairs).
+
+    Args:
+        logits: ``[..., 2, 2]``: second to last axis 0 = positive pair, 1 = negative pair; last axis 0 = no match,
+            1 = match.
+
+    Returns:
+        ``[...]``, in float32 or wider; log 2 = 0.693 at chance.
+    """
+    if logits.shape[-2:] != (2, 2):
+        raise ValueError(f"logits must be [..., 2, 2], got {tuple(logits.shape)}.")
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    log_p = F.log_softmax(logits, dim=-1)
+    return -(log_p[..., 0, 1] + log_p[..., 1, 0]) / 2
+
+
+def frame_order_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Cross-entropy of the order of each clip's four frames.
+
+    Args:
+        logits: ``[B, 12]``.
+        label: int ``[B]``.
+
+    Returns:
+        ``[B]``, in float32 or wider; log 12 = 2.485 at chance.
+    """
+    if logits.ndim != 2 or label.shape != logits.shape[:1]:
+        raise ValueError(f"logits must be [B, classes] and label [B], got {tuple(logits.shape)}, {tuple(label.shape)}.")
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.cross_entropy(logits, label, reduction="none")
+
+
+def _reduced(values: Tensor, valid: Tensor, reduction: str) -> Tensor:
+    """Reduce over the valid items of all processes; see :func:`~monai_usspeech.losses.gather.global_mean`."""
+    if valid.shape != values.shape:
+        raise ValueError(f"valid {tuple(valid.shape)} must match the items {tuple(values.shape)}.")
+    kept = torch.where(valid, values, torch.zeros_like(values))
+    if reduction == "none":
+        return kept
+    if reduction == "sum":
+        return kept.sum() * world_size()
+    return global_mean(values, valid, global_sum(valid.sum()))
+
+
+class CorrespondenceLoss(_Loss):
+    """Mean cross-entropy over positive and negative video-speech pairs, L_cls (Eq. 1).
+
+    Args:
+        reduction: ``"mean"`` over the valid pairs of all processes, ``"sum"`` or ``"none"``.
+    """
+
+    def forward(self, logits: Tensor, valid: Tensor | None = None) -> Tensor:
+        """The loss of logits ``[..., 2, 2]`` where bool ``valid [...]``; see :func:`correspondence_loss`."""
+        values = correspondence_loss(logits)
+        return _reduced(values, torch.ones_like(values, dtype=torch.bool) if valid is None else valid, self.reduction)
+
+
+class FrameOrderLoss(_Loss):
+    """Mean cross-entropy of the frame order, L_ord.
+
+    Args:
+        reduction: ``"mean"`` over the valid clips of all processes, ``"sum"`` or ``"none"``.
+    """
+
+    def forward(self, logits: Tensor, label: Tensor, valid: Tensor | None = None) -> Tensor:
+        """The loss of logits ``[B, 12]`` and labels ``[B]`` where bool ``valid [B]``; other labels are not read."""
+        valid = torch.ones_like(label, dtype=torch.bool) if valid is None else valid
+        if valid.shape != label.shape:
+            raise ValueError(f"valid {tuple(valid.shape)} must match label {tuple(label.shape)}.")
+        values = frame_order_loss(logits, label.masked_fill(~valid, 0))
+        return _reduced(values, valid, self.reduction)
+
+
+class VideoSpeechLoss(_Loss):
+    """Weighted sum of the three pretraining losses, each normalised by its own number of valid items.
+
+    A term with weight 0 is not computed. A term without valid items is exactly 0 and keeps its graph, so that
+    distributed training finds a gradient for every parameter; the two pair terms are 0 as well when fewer than 2 pairs
+    are valid in the batch of all processes, for one pair has no pool.
+
+    After each call ``terms`` holds the unweighted ``loss_cls``, ``loss_cont`` and ``loss_ord``, and ``figures`` holds
+    ``accuracy_cls`` (share of pairs told right, chance 0.5), ``accuracy_cont`` (share of frames closer to their speech
+    than to the hard negative, chance 0.5), ``accuracy_ord`` (chance 1/12), ``pairs_used``, ``order_used`` and
+    ``temperature``: detached scalars on the CPU, over the batch of all processes. A term that is not computed or had no
+    valid item is absent, and so is its accuracy. The returned value is the same in all processes, and its gradient,
+    averaged over them, is that of one process with the whole batch.
+
+    Args:
+        alpha: weight of the correspondence term.
+        beta: weight of the contrastive term.
+        gamma: weight of the frame-order term.
+        contrastive: the contrastive loss; None for the paper's (``CrossModalContrastiveLoss()``).
+
+    Raises:
+        ValueError: for a negative weight, or when all are 0.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        gamma: float = 1.0,
+        contrastive: CrossModalContrastiveLoss | None = None,
+    ) -> None:
+        super().__init__()
+        if min(alpha, beta, gamma) < 0 or max(alpha, beta, gamma) == 0:
+            raise ValueError(f"weights must not be negative, and one must be positive: {alpha}, {beta}, {gamma}.")
+        self.alpha, self.beta, self.gamma = float(alpha), float(beta), float(gamma)
+        contrastive = CrossModalContrastiveLoss() if contrastive is None else contrastive
+        if contrastive.reduction != "mean":
+            raise ValueError(f'the contrastive loss must have reduction="mean", got {contrastive.reduction!r}.')
+        # Without the term its learnable temperature would be a parameter that never gets a gradient.
+        self.contrastive = contrastive if beta > 0 else None
+        self.terms: dict[str, Tensor] = {}
+        self.figures: dict[str, Tensor] = {}
+
+    def forward(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
+        """The loss of one batch.
+
+        Args:
+            prediction: what :class:`~monai_usspeech.networks.VideoSpeechNet` returns.
+            target: ``pair_valid`` bool ``[B, K]``; optional ``neg_valid`` bool ``[B, K]``, a pair counts when both
+                hold; ``clip_id`` int ``[B]``, unique per clip; ``order_label`` int ``[B]``; ``order_valid`` bool
+                ``[B]``; for ``exclude_neighbours`` ``scan_index`` and ``clip_index`` int ``[B]`` and, where known,
+                ``shift`` int ``[B, K]``, clips from the frame's clip to the hard negative's.
+
+        Returns:
+            Scalar, float32 or wider.
+
+        Raises:
+            ValueError: when a term with a positive weight lacks its prediction or target, or shapes disagree.
+        """
+        losses: dict[str, Tensor] = {}
+        correct: dict[str, Tensor] = {}
+        valid, counts = self._valid(target)
+        if self.alpha > 0:
+            logits = _entry(prediction, "correspondence", "alpha", "prediction")
+            losses["cls"] = self._mean(correspondence_loss(logits), valid["pairs"], counts[0])
+            hits = torch.stack((logits[..., 0, 1] > logits[..., 0, 0], logits[..., 1, 0] >= logits[..., 1, 1]))
+            correct["cls"] = (hits & valid["pairs"]).sum() / 2
+        if self.contrastive is not None:
+            losses["cont"], correct["cont"] = self._contrast(prediction, target, valid["pairs"])
+        if self.gamma > 0:
+            logits = _entry(prediction, "order", "gamma", "prediction")
+            label = _entry(target, "order_label", "gamma", "target").masked_fill(~valid["order"], 0)
+            losses["ord"] = self._mean(frame_order_loss(logits, label), valid["order"], counts[1])
+            correct["ord"] = ((logits.argmax(1) == label) & valid["order"]).sum()
+        averages = self._report(losses, correct, counts)
+        weights = {"cls": self.alpha, "cont": self.beta, "ord": self.gamma}
+        total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+        everywhere = torch.stack([weights[name] * loss for name, loss in zip(losses, averages)]).sum()
+        return total + (everywhere - total.detach())  # all processes' value, this process's share of the gradient
+
+    def _valid(self, target: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """Which pairs and clips count here, and how many do in all processes (int64: pairs, clips)."""
+        valid: dict[str, Tensor] = {}
+        if self.alpha > 0 or self.beta > 0:
+            pairs = _entry(target, "pair_valid", "alpha or beta", "target").bool()
+            valid["pairs"] = pairs & target["neg_valid"].bool() if "neg_valid" in target else pairs
+        if self.gamma > 0:
+            valid["order"] = _entry(target, "order_valid", "gamma", "target").bool()
+        device = next(iter(valid.values())).device
+        none = torch.zeros((), dtype=torch.int64, device=device)
+        counts = global_sum(torch.stack([valid[name].sum() if name in valid else none for name in ("pairs", "order")]))
+        if "pairs" in valid:
+            enough = counts[0] >= 2
+            valid["pairs"] = valid["pairs"] & enough
+            counts = torch.stack((counts[0] * enough, counts[1]))
+        return valid, counts
+
+    @staticmethod
+    def _mean(values: Tensor, valid: Tensor, count: Tensor) -> Tensor:
+        if valid.shape != values.shape:
+            raise ValueError(f"validity {tuple(valid.shape)} must match the predicted items {tuple(values.shape)}.")
+        return global_mean(values, valid, count)
+
+    def _contrast(
+        self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], valid: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The contrastive term, and the number of valid frames closer to their speech than to the hard negative."""
+        assert self.contrastive is not None
+        names = ("video", "speech", "negative")
+        embeddings = [_entry(prediction, name, "beta", "prediction") for name in names]
+        if embeddings[0].ndim != 3 or embeddings[0].shape[:2] != valid.shape:
+            raise ValueError(f"video {tuple(embeddings[0].shape)} must be [B, K, D] with pairs {tuple(valid.shape)}.")
+        groups = valid.shape[1]
+        items = {"valid": valid.flatten()}
+        items["clip_id"] = _entry(target, "clip_id", "beta", "target").repeat_interleave(groups)
+        for name in ("scan_index", "clip_index"):
+            if name in target:
+                items[name] = target[name].repeat_interleave(groups)
+        if "shift" in target and "clip_index" in items:
+            items["negative_clip_index"] = items["clip_index"] + target["shift"].flatten()
+        video, speech, negative = (embedding.flatten(0, 1) for embedding in embeddings)
+        loss: Tensor = self.contrastive(video, speech, negative, **items)
+        with torch.no_grad():
+            yv, ys, yn = self.contrastive.comparable(video, speech, negative).unbind(1)
+            ahead = (yv * ys).sum(1) > (yv * yn).sum(1)
+        return loss, (ahead & items["valid"]).sum()
+
+    def _report(self, losses: dict[str, Tensor], correct: dict[str, Tensor], counts: Tensor) -> Tensor:
+        """Fill ``terms`` and ``figures``; returns the losses of all processes, in the order of ``losses``."""
+        shares = [loss.detach() / world_size() for loss in losses.values()]
+        summed = global_sum(torch.stack([*shares, *(hits.to(shares[0].dtype) for hits in correct.values())]))
+        values = torch.cat((summed, counts.to(summed.dtype))).cpu()  # one wait for the device, not one per number
+        n_pairs, n_order = values[-2:]
+        self.terms, self.figures = {}, {}
+        for name, loss, hits in zip(losses, values, values[len(losses) :]):
+            count = n_order if name == "ord" else n_pairs
+            if count > 0:
+                self.terms[f"loss_{name}"] = loss
+                self.figures[f"accuracy_{name}"] = hits / count
+        if "cls" in losses or "cont" in losses:
+            self.figures["pairs_used"] = n_pairs
+        if "ord" in losses:
+            self.figures["order_used"] = n_order
+        if self.contrastive is not None:
+            self.figures["temperature"] = torch.as_tensor(self.contrastive.temperature).cpu()
+        return summed[: len(losses)]
+
+
+def _entry(values: Mapping[str, Tensor], name: str, weight: str, kind: str) -> Tensor:
+    """``values[name]``, or an error that says which weight asks for it."""
+    if name not in values:
+        raise ValueError(f'the {kind} has no "{name}" ({", ".join(values)}), which {weight} > 0 needs.')
+    return values[name]

@@ -1,0 +1,132 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import wave
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+import monai_usspeech.phantom.writer as writer
+from monai_usspeech.data.annotations import read_gaze, read_planes
+from monai_usspeech.data.files import InputError
+from monai_usspeech.phantom import Phantom, generate, generate_phantom
+
+SETTINGS = {"seconds": 8.0, "frame_rate": 5.0, "size": 96, "grid": (32, 64), "seed": 4, "progress": False}
+SCAN = {"seed": 4, "size": 96, "frame_rate": 5.0, "seconds": 8.0, "grid": (32, 64)}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("phantom") / "made"
+    generate_phantom(path, n_scans=2, scans_per_subject=2, workers=1, **SETTINGS)
+    return path
+
+
+def test_datalist_has_the_schemas_keys_and_names_files_that_exist(folder: Path):
+    datalist = json.loads((folder / "datalist.json").read_text())
+    assert set(datalist) == {"name", "fps", "scans"} and "SYNTHETIC" in datalist["name"] and datalist["fps"] is None
+    keys = {"id", "subject", "video", "speech", "speech_offset", "gaze", "planes", "fan"}
+    assert [set(scan) for scan in datalist["scans"]] == [keys, keys]
+    assert [scan["subject"] for scan in datalist["scans"]] == ["p000", "p000"]
+    for scan in datalist["scans"]:
+        assert all((folder / scan[key]).is_file() for key in ("video", "speech", "gaze", "planes"))
+
+
+def test_video_holds_the_scans_frames_at_their_times(folder: Path):
+    expected = Phantom(**SCAN, scans_per_subject=2).scan(1)
+    with av.open(str(folder / "s001.mp4")) as container:
+        assert "SYNTHETIC" in container.metadata["comment"]
+        frames = [(float(f.time), f.to_ndarray(format="gray")) for f in container.decode(video=0)]
+    np.testing.assert_allclose([time for time, _ in frames], expected.times, atol=1e-6)
+    error = np.abs(np.stack([image for _, image in frames]).astype(float) - expected.frames)
+    assert error.mean() < 4
+
+
+def test_sound_and_tables_hold_the_scans_tracks(folder: Path):
+    expected = Phantom(**SCAN, scans_per_subject=2).scan(1)
+    with wave.open(str(folder / "s001.wav")) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (24000, 1, 2)
+        np.testing.assert_array_equal(np.frombuffer(file.readframes(10**9), np.int16), expected.speech)
+    assert b"SYNTHETIC" in (folder / "s001.wav").read_bytes()[:300]
+    gaze = read_gaze(folder / "s001_gaze.csv")
+    np.testing.assert_allclose(gaze.x, expected.gaze.x, atol=0.006)
+    np.testing.assert_allclose(gaze.time, expected.gaze.time, atol=1e-4)
+    planes = read_planes(folder / "s001_planes.csv")
+    assert [p.plane for p in planes] == [p.plane for p in expected.planes]
+    np.testing.assert_allclose([p[:2] for p in planes], [p[:2] for p in expected.planes], atol=1e-3)
+    with open(folder / "s001_words.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["word"], r["kind"]) for r in rows] == [(w.word, w.kind) for w in expected.words]
+
+
+def test_a_rerun_makes_nothing_anew_and_a_larger_number_extends(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    before = contents(folder)
+    made: list[int] = []
+    monkeypatch.setattr(writer, "write_scan", lambda phantom, index, *rest: made.append(index))
+    generate_phantom(folder, n_scans=2, scans_per_subject=2, workers=1, **SETTINGS)
+    assert made == [] and contents(folder) == before
+    generate_phantom(folder, n_scans=4, scans_per_subject=2, workers=1, **SETTINGS)
+    assert made == [2, 3]
+    (folder / "datalist.json").write_bytes(before["datalist.json"])
+
+
+def test_other_settings_in_the_same_folder_are_refused_by_name(folder: Path):
+    with pytest.raises(InputError, match="seed 4 instead of 5"):
+        generate_phantom(folder, n_scans=2, scans_per_subject=2, workers=1, **{**SETTINGS, "seed": 5})
+
+
+def test_a_folder_with_somebody_elses_scans_is_left_alone(tmp_path: Path):
+    (tmp_path / "s001.wav").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"s001\.wav.*not from the phantom"):
+        generate_phantom(tmp_path, n_scans=2, workers=1, **SETTINGS)
+    assert contents(tmp_path) == {"s001.wav": b"mine"}
+
+
+def test_unknown_settings_are_an_input_error(tmp_path: Path):
+    with pytest.raises(InputError, match="dwel"):
+        generate_phantom(tmp_path, dwel=(1, 2))
+    with pytest.raises(SystemExit, match="even"):
+        generate(output_dir=tmp_path, size=97)
+
+
+def test_an_interrupted_run_leaves_no_whole_looking_scan_and_is_taken_up(folder: Path, tmp_path: Path, monkeypatch):
+    drawn = writer.PhantomCourse.frames
+
+    def interrupted(self):
+        for number, batch in enumerate(drawn(self)):
+            if self.index == 1 and number == 1:
+                raise KeyboardInterrupt
+            yield batch
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer.PhantomCourse, "frames", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            generate_phantom(tmp_path, n_scans=2, scans_per_subject=2, workers=1, **SETTINGS)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert "s000.mp4" in names
+    assert not names & {"s001.mp4", "datalist.json"} and not any(name.endswith(".tmp") for name in names)
+    kept = os.stat(tmp_path / "s000.mp4").st_mtime_ns
+    generate_phantom(tmp_path, n_scans=2, scans_per_subject=2, workers=1, **SETTINGS)
+    assert os.stat(tmp_path / "s000.mp4").st_mtime_ns == kept
+    assert contents(tmp_path) == contents(folder)
+
+
+def test_a_scan_without_a_plane_is_written_as_background(tmp_path: Path):
+    generate_phantom(tmp_path, n_scans=1, workers=1, **{**SETTINGS, "seconds": 1.0})
+    assert [str(interval.plane) for interval in read_planes(tmp_path / "s000_planes.csv")] == ["background"]
+
+
+def test_processes_make_the_same_files_as_one(folder: Path, tmp_path: Path):
+    generate_phantom(tmp_path, n_scans=2, scans_per_subject=2, workers=2, **SETTINGS)
+    assert contents(tmp_path) == contents(folder)

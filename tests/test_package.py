@@ -1,0 +1,131 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What another MONAI project relies on: names that resolve, and that are nobody else's."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+from monai.bundle.config_item import ComponentLocator
+
+import monai_usspeech
+
+# The names of the design that users write in configurations.
+PUBLIC = [
+    "ClipBatchSampler",
+    "ClipDataset",
+    "CorrespondenceLoss",
+    "CrossModalContrastiveLoss",
+    "EmbeddingMonitorHandler",
+    "FanCrop",
+    "FanCropd",
+    "FrameOrderLoss",
+    "FrameShuffle",
+    "FrameShuffled",
+    "GradientClipHandler",
+    "HistoryHandler",
+    "LogSpectrogram",
+    "LogSpectrogramd",
+    "MultiTermTrainer",
+    "NonFiniteLossHandler",
+    "PairPictureHandler",
+    "Phantom",
+    "PrepareVideoSpeechBatch",
+    "RunStateHandler",
+    "SampleVideoSpeechPairs",
+    "SampleVideoSpeechPairsd",
+    "ScanDatalist",
+    "ScanStore",
+    "TrainingProgressBar",
+    "UltraSuiteReader",
+    "UltrasoundVideoReader",
+    "VideoSpeechLoss",
+    "VideoSpeechNet",
+    "VoiceActivity",
+    "VoiceActivityd",
+    "generate_phantom",
+    "load_initialisation",
+    "prepare_scans",
+    "se_resnext50",
+    "subject_folds",
+]
+
+
+def own_names() -> dict[str, str]:
+    """Every public class and function of the package, as MONAI's locator sees them: name to module."""
+    names = {}
+    for info in pkgutil.walk_packages(monai_usspeech.__path__, "monai_usspeech."):
+        module = importlib.import_module(info.name)
+        for name, member in inspect.getmembers(module, lambda m: inspect.isclass(m) or inspect.isfunction(m)):
+            if member.__module__ == info.name and not name.startswith("_"):
+                names[name] = info.name
+    return names
+
+
+def test_no_name_of_ours_is_one_of_monai():
+    code = (
+        "import json, monai\n"
+        "from monai.bundle.config_item import ComponentLocator\n"
+        "locator = ComponentLocator(); locator.get_component_module_name('Dataset')\n"
+        "print(json.dumps(sorted(locator._components_table)))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    monai_names = set(__import__("json").loads(printed.splitlines()[-1]))
+    assert len(monai_names) > 1000
+    assert sorted(set(own_names()) & monai_names) == []
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_short_name_resolves_to_us(name):
+    module = ComponentLocator().get_component_module_name(name)
+    assert isinstance(module, str)
+    assert module.startswith("monai_usspeech.")
+
+
+def test_every_short_name_means_one_thing():
+    locator = ComponentLocator()
+    ambiguous = [name for name in own_names() if not isinstance(locator.get_component_module_name(name), str)]
+    assert ambiguous == []
+
+
+def test_everything_public_is_documented_and_typed():
+    bare = []
+    for name, module in own_names().items():
+        member = getattr(importlib.import_module(module), name)
+        if not inspect.getdoc(member):
+            bare.append(f"{module}.{name}: no docstring")
+        if inspect.isfunction(member) and inspect.signature(member).return_annotation is inspect.Signature.empty:
+            bare.append(f"{module}.{name}: no return type")
+    assert bare == []
+
+
+ROOMS = ["transforms", "networks", "losses", "data", "phantom", "preparation", "engines", "handlers"]
+MAY_IMPORT = {
+    "transforms": set(),
+    "networks": set(),
+    "losses": set(),
+    "data": {"transforms"},
+    "phantom": {"data"},
+    "preparation": {"data", "transforms"},
+    "engines": {"data", "transforms", "networks", "losses"},
+    "handlers": {"data", "transforms", "networks", "losses", "engines"},
+}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_between_rooms_run_one_way(room):
+    package = importlib.import_module(f"monai_usspeech.{room}")
+    seen = set()
+    for info in pkgutil.iter_modules(package.__path__, f"monai_usspeech.{room}."):
+        source = inspect.getsource(importlib.import_module(info.name))
+        for line in source.splitlines():
+            words = line.split()
+            if words[:1] in (["from"], ["import"]) and words[1].startswith("monai_usspeech."):
+                seen.add(words[1].split(".")[1])
+    assert seen - {room} <= MAY_IMPORT[room]
