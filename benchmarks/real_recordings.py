@@ -33,7 +33,7 @@ TAL_SPEAKERS = {"day1_she_065": "TaL1", "day2_see_157": "TaL1", "70ms-003_cal_da
 # Boxes corrected after a look at the contact sheet. This screen also shows the lips, which move more than the tongue.
 REVIEWED = {"70ms-003_cal_dark_theme": (345, 130, 470, 278)}
 PICTURED = (
-    "clarius-ocular-short", "sonosite-anon-eye1-video", "examples_ybr_color", "Reg_Image_181206_crop",
+    "clarius-ocular-short", "examples_ybr_color", "Reg_Image_181206_crop",
     "Reg_pat3Image_134711", "Pneu_prospective_file3", "Vir_whitelung_h1n1",
 )  # fmt: skip
 

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
 
 from monai_usspeech.phantom import Phantom
 from monai_usspeech.phantom.lexicon import PLANE_WORDS
@@ -30,6 +33,13 @@ def frame_at(index: int, time: float) -> tuple[np.ndarray, np.ndarray]:
     return next(iter(course.frames()))[0], np.stack([gaze.x[near], gaze.y[near]], axis=1)
 
 
+def save(figure: Figure, path: Path, dpi: int) -> None:
+    """Write a picture in 64 colours: a quarter of the bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=dpi)
+    Image.open(buffer).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
 def plane_sheet(path: Path) -> None:
     """One frame of every plane, with the gaze, and one frame of background."""
     figure, axes = plt.subplots(2, 7, figsize=(14, 4.7))
@@ -46,7 +56,7 @@ def plane_sheet(path: Path) -> None:
         axis.set_title(plane, fontsize=9)
         axis.axis("off")
     figure.tight_layout(pad=0.3, h_pad=1.2)
-    figure.savefig(path, dpi=100)
+    save(figure, path, 100)
 
 
 def word_sheet(path: Path) -> None:
@@ -64,7 +74,7 @@ def word_sheet(path: Path) -> None:
     for axis in axes[2:, 6]:
         axis.axis("off")
     figure.tight_layout(pad=0.4)
-    figure.savefig(path, dpi=80)
+    save(figure, path, 70)
 
 
 def course_sheet(path: Path) -> None:
@@ -87,7 +97,7 @@ def course_sheet(path: Path) -> None:
             bottom.text(word.start, 10800 - 900 * (number % 3), word.word, fontsize=7, color="white")
     bottom.set(xlabel="time, s", ylabel="frequency, Hz", xlim=(0, 30))
     figure.tight_layout()
-    figure.savefig(path, dpi=70)
+    save(figure, path, 70)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 """
 Learn ultrasound representations from video and the sonographer's speech: a plugin for MONAI.
 
-Importing the package imports every component module, because that is how MONAI finds a component by its short name: with
+Importing the package imports every component module: that is how MONAI finds a component by its short name. With
 ``"imports": ["$import monai_usspeech"]`` in a configuration, ``"_target_": "ClipDataset"`` is enough.
 """
 

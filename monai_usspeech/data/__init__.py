@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from monai_usspeech.data.annotations import (
-    GazeTrack,
     PLANES,
+    GazeTrack,
     PlaneInterval,
     StandardPlane,
     plane_at,
@@ -19,7 +19,7 @@ from monai_usspeech.data.clips import ClipDataset
 from monai_usspeech.data.datalist import Scan, ScanDatalist
 from monai_usspeech.data.files import InputError, atomic_file, nearest_name, read_json, write_json
 from monai_usspeech.data.folds import check_disjoint, subject_folds
-from monai_usspeech.data.readers import UltraSuiteReader, UltrasoundVideoReader, register_readers
+from monai_usspeech.data.readers import UltrasoundVideoReader, UltraSuiteReader, register_readers
 from monai_usspeech.data.speech import SpeechTrack, is_digital_silence, read_speech, speech_on_video_time
 from monai_usspeech.data.store import ScanStore, ScanStoreWriter, StoredScan
 from monai_usspeech.data.video import VideoFrame, VideoInfo, VideoSource, open_video

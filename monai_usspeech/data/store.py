@@ -81,7 +81,7 @@ class _OpenScans:
 _OPEN_SCANS = _OpenScans(MAX_OPEN_SCANS)
 
 
-def _decode(data: bytes) -> np.ndarray:
+def _decode(data: bytearray) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image)
 
@@ -267,10 +267,12 @@ class StoredScan:
         for row, frame in enumerate(indices):
             if not 0 <= frame < len(offset):
                 raise ValueError(f"frame {frame} of scan {self.id!r} does not exist: it has {len(offset)} frames")
-            data = os.pread(handle, int(length[frame]), int(offset[frame]))
-            if zlib.crc32(data) != crc[frame]:
+            data: Any = out[row] if raw else bytearray(int(length[frame]))  # raw: straight into the result
+            got = os.preadv(handle, [data], int(offset[frame]))
+            if got != length[frame] or zlib.crc32(data) != crc[frame]:
                 raise self._damaged("frames.bin", f"frame {frame}")
-            out[row] = np.frombuffer(data, np.uint8).reshape(self.size) if raw else _decode(data)
+            if not raw:
+                out[row] = _decode(data)
         return out
 
     def read_speech(self, start_seconds: float, n_samples: int) -> np.ndarray:

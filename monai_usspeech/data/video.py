@@ -185,6 +185,16 @@ def open_video(path: str | os.PathLike, fps: float | None = None) -> VideoSource
     path = check_file(path)
     if fps is not None and not (math.isfinite(fps) and fps > 0):
         raise InputError(f"{path}: fps must be a positive number of frames per second, got {fps}.")
+    try:
+        return _back_end(path, fps)
+    except InputError:
+        raise
+    except Exception as error:  # a damaged header makes the parsers of DICOM and NIfTI raise anything at all
+        raise InputError(f"{path}: the header is damaged ({error}). Copy the file again.") from error
+
+
+def _back_end(path: Path, fps: float | None) -> VideoSource:
+    # imported on use: a user of MP4 files need not wait for pydicom and nibabel
     name = path.name.lower()
     if name.endswith(".ult"):
         from monai_usspeech.data.ultrasuite import UltraSuiteSource

@@ -41,7 +41,8 @@ _HEADER = [
     "RecommendedDisplayFrameRate", "FrameIncrementPointer", "SequenceOfUltrasoundRegions",
     *_PALETTE, *(f"Segmented{c}PaletteColorLookupTableData" for c in _COLOURS),
 ]  # fmt: skip
-_DECODE_ERRORS = (ValueError, RuntimeError, OSError, EOFError, AttributeError, KeyError, IndexError, TypeError)
+# what pydicom and Pillow raise for damaged pixels has no common base; struct.error alone derives from Exception itself
+_ANY_ERROR = Exception
 
 
 def open_dicom(path: Path, fps: float | None = None) -> VideoSource:
@@ -118,8 +119,9 @@ class DicomSource(IndexedVideoSource):
                     yield pending.popleft(), image
                 while pending:  # the file ended before its declared number of frames
                     yield pending.popleft(), None
-            except _DECODE_ERRORS:
-                yield pending.popleft(), None  # the frame that failed; pydicom starts again behind it
+            except _ANY_ERROR:
+                if pending:
+                    yield pending.popleft(), None  # the frame that failed; pydicom starts again behind it
 
     def _jpeg_luma(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray | None]]:
         """Decode only the Y component of JPEG frames: about fifteen times as fast as decoding colour."""
@@ -132,7 +134,7 @@ class DicomSource(IndexedVideoSource):
                         return
                     if index == wanted[0]:
                         yield wanted.popleft(), self._luma_of_jpeg(data)
-            except _DECODE_ERRORS as error:  # the fragments end here: the frames still wanted are lost
+            except _ANY_ERROR as error:  # the fragments end here: the frames still wanted are lost
                 self._remarks.append(f"the pixel data end early: {error}")
         while wanted:
             yield wanted.popleft(), None
@@ -142,7 +144,7 @@ class DicomSource(IndexedVideoSource):
             image = Image.open(io.BytesIO(data), formats=("JPEG",))
             image.draft("L", image.size)
             luma = np.array(image if image.mode == "L" else image.convert("L"))
-        except _DECODE_ERRORS:
+        except _ANY_ERROR:
             return None
         return luma if luma.shape == (self.info.height, self.info.width) else None
 
@@ -162,7 +164,7 @@ class DicomVideoSource(MediaSource):
                 _seek_pixel_data(file)
                 parse_basic_offsets(file)
                 data = b"".join(generate_fragments(file))
-            except _DECODE_ERRORS as error:
+            except _ANY_ERROR as error:
                 raise InputError(f"{path}: its wrapped video cannot be unpacked ({error}). Copy it again.") from error
         has_clock = _has_clock(header)
         super().__init__(path, data, 25.0 if has_clock else fps)  # the header's clock replaces the nominal rate
@@ -272,7 +274,7 @@ def _read_header(path: Path) -> Any:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_HEADER)
         if "TransferSyntaxUID" not in header.file_meta:
             raise InvalidDicomError("no transfer syntax")
-    except (InvalidDicomError, OSError, EOFError, ValueError, AttributeError) as error:
+    except _ANY_ERROR as error:
         raise InputError(f"{path}: not a readable DICOM file ({error}). Export it again.") from error
     return header
 

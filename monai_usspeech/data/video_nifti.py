@@ -10,6 +10,7 @@ The first axis runs along the image row (x, left to right), the second down the 
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -58,9 +59,8 @@ class NiftiSource(IndexedVideoSource):
         is_rgb = self._layout[1]
         low, high = (0.0, 255.0) if _is_bytes(image) else self._value_range(image)
         for index in indices:
-            try:
-                raw = self._slice(image, index)
-            except (OSError, EOFError, ValueError):
+            raw = self._slice(image, index)
+            if raw is None:
                 yield index, None
                 continue
             if raw.dtype != np.uint8:
@@ -71,14 +71,17 @@ class NiftiSource(IndexedVideoSource):
             else:
                 yield index, np.ascontiguousarray(raw if is_rgb else np.repeat(raw[..., None], 3, axis=-1))
 
-    def _slice(self, image: nibabel.Nifti1Image, index: int) -> np.ndarray:
-        """Frame ``index`` as ``[H, W]`` or ``[H, W, 3]`` in the file's own values."""
+    def _slice(self, image: nibabel.Nifti1Image, index: int) -> np.ndarray | None:
+        """Frame ``index`` as ``[H, W]`` or ``[H, W, 3]`` in the file's own values; None where it cannot be read."""
         time_axis, is_rgb = self._layout
         selection: list[int | slice] = [slice(None)] * len(image.shape)
         selection[time_axis] = index
         if time_axis == 3:
             selection[2] = 0
-        data = np.asarray(image.dataobj[tuple(selection)])
+        try:
+            data = np.asarray(image.dataobj[tuple(selection)])
+        except (OSError, EOFError, ValueError, zlib.error):
+            return None
         if data.dtype.fields:  # NIfTI's RGB24 and RGBA32 are structures of bytes
             data = np.stack([data[name] for name in "RGB"], axis=-1)
         frame: np.ndarray = data.transpose(1, 0, 2) if is_rgb else data.T
@@ -90,8 +93,8 @@ class NiftiSource(IndexedVideoSource):
             if not (math.isfinite(low) and math.isfinite(high) and high > low):
                 low, high = math.inf, -math.inf
                 for index in range(len(self.times)):
-                    frame = self._slice(image, index).astype(np.float64)
-                    frame = frame[np.isfinite(frame)]
+                    frame = self._slice(image, index)
+                    frame = np.zeros(0) if frame is None else frame[np.isfinite(frame)]
                     if frame.size:
                         low, high = min(low, float(frame.min())), max(high, float(frame.max()))
             if not high >= low:

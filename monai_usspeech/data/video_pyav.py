@@ -121,6 +121,9 @@ class MediaSource(VideoSource):
         found: dict[int, np.ndarray] = {}
         with open_container(self.info.path, self._data) as container:
             stream = _video_stream(container, self.info.path)
+            listed = sum(entry.is_keyframe for entry in getattr(stream, "index_entries", ()))
+            if 0 < listed < n / 2:
+                return []
             stream.codec_context.skip_frame = "NONKEY"
             for i in range(n):
                 seconds = self.info.start_time + (i + 0.5) * (self.info.duration or 0.0) / n

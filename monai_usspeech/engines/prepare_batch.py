@@ -15,7 +15,11 @@ from monai_usspeech.transforms.spectrogram import LogSpectrogram
 
 __all__ = ["PrepareVideoSpeechBatch"]
 
-_TARGETS = ("pair_valid", "order_valid", "order_label", "scan_index", "clip_index", "affinity")
+_TARGETS = (
+    *("pair_valid", "neg_valid", "shift", "affinity"),
+    *("order_valid", "order_label"),
+    *("scan_index", "clip_index"),
+)
 
 
 class PrepareVideoSpeechBatch(PrepareBatch):

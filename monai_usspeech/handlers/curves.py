@@ -18,7 +18,8 @@ from monai_usspeech.data.files import atomic_file
 __all__ = ["draw_curves"]
 
 # Chance levels of the two classification tasks: a curve that stays on its line has learnt nothing.
-_CHANCE = {"accuracy_cls": 1 / 2, "accuracy_ord": 1 / 12}
+_CHANCE = {"accuracy_cls": 1 / 2, "accuracy_cont": 1 / 2, "accuracy_ord": 1 / 12}
+_SHARES = ("clipped", "rank_collapse")  # numbers between 0 and 1, to be read against that range
 _LABELS = {
     "loss": "loss",
     "loss_cls": "correspondence loss",
@@ -26,6 +27,9 @@ _LABELS = {
     "loss_ord": "frame-order loss",
     "accuracy_cls": "correspondence accuracy",
     "accuracy_ord": "frame-order accuracy",
+    "accuracy_cont": "own speech nearer than negative",
+    "pairs_used": "valid pairs in a batch",
+    "order_used": "clips with an order in a batch",
     "gradient_norm": "gradient norm",
     "clipped": "share of clipped steps",
     "learning_rate": "learning rate",
@@ -40,6 +44,8 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
         path: the PNG to write, whole or not at all.
     """
     names = [name for name in rows[-1] if name not in ("kind", "epoch", "iteration")] if rows else []
+    if len({row.get("temperature") for row in rows}) == 1:
+        names = [name for name in names if name != "temperature"]  # not learnt: nothing to see
     if not names:
         return
     columns = min(4, len(names))
@@ -50,6 +56,8 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axes = figure.add_subplot(lines, columns, place)
         points = [(row["epoch"], row[name]) for row in rows if name in row]
         axes.plot(*zip(*points), marker="o" if len(points) < 30 else "", markersize=3, linewidth=1.5, color="#1f5a8a")
+        if name.endswith(_SHARES):
+            axes.set_ylim(-0.03, 1.03)
         if name in _CHANCE:
             axes.axhline(_CHANCE[name], linestyle=":", color="#8a8a8a", linewidth=1)
             axes.annotate("chance", (1.0, _CHANCE[name]), xycoords=("axes fraction", "data"), ha="right", va="bottom",

@@ -25,10 +25,11 @@ def _reverberate(rng: np.random.Generator, voice: np.ndarray) -> np.ndarray:
 
 
 def _air(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Noise with a power spectrum of 1/f^a, a in 0.5-1.5, unit power."""
+    """Noise with a power spectrum of 1/f^a, a in 0.3-1.2, through a microphone deaf below 120 Hz; unit power."""
     spectrum = np.fft.rfft(rng.standard_normal(n))
-    frequency = np.maximum(np.fft.rfftfreq(n, 1 / SPEECH_RATE), 40.0)
-    noise = np.fft.irfft(spectrum * frequency ** (-0.5 * rng.uniform(0.5, 1.5)), n)
+    frequency = np.maximum(np.fft.rfftfreq(n, 1 / SPEECH_RATE), 1.0)
+    colour = frequency ** (-0.5 * rng.uniform(0.3, 1.2)) / (1 + (120.0 / frequency) ** 4)
+    noise = np.fft.irfft(spectrum * colour, n)
     return noise / max(float(noise.std()), 1e-12)
 
 

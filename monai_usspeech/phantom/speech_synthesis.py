@@ -31,7 +31,7 @@ class Voice:
 
     Args:
         pitch: mean F0 in Hz. formants: factor on all formants (vocal tract length). rate: 1 is the normal pace.
-        breath: noise within voiced sounds. tilt: corner of the glottal low-pass, Hz. liveliness: depth of F0's movement.
+        breath: noise within voiced sounds. tilt: corner of the glottal low-pass, Hz. liveliness: depth of F0 movement.
         accent: shift of F1 and F2 towards the speaker's own vowels, [2] factors.
     """
 

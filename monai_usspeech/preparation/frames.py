@@ -26,7 +26,7 @@ FROZEN_DIFFERENCE = 0.25
 """Mean grey-level difference up to which a frame counts as frozen: coding noise of a still picture stays under it, live
 speckle lies above 2."""
 
-_FAN_FRAMES = 24
+_FAN_FRAMES = 16
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,21 @@ from __future__ import annotations
 from monai_usspeech.transforms.augmentation import (
     RandClipAugmentation,
     RandClipAugmentationD,
-    RandClipAugmentationDict,
     RandClipAugmentationd,
+    RandClipAugmentationDict,
     apply_augmentation,
     draw_augmentation,
     identity_augmentation,
     standardise_frames,
 )
-from monai_usspeech.transforms.fan import FanCrop, FanCropD, FanCropDict, FanCropd
+from monai_usspeech.transforms.fan import FanCrop, FanCropD, FanCropd, FanCropDict
 from monai_usspeech.transforms.fan_geometry import FanGeometry, detect_fan, largest_rectangle
 from monai_usspeech.transforms.order import (
+    ORDERS,
     FrameShuffle,
     FrameShuffleD,
-    FrameShuffleDict,
     FrameShuffled,
-    ORDERS,
+    FrameShuffleDict,
     draw_order,
     draw_order_times,
     order_decidable,
@@ -33,22 +33,22 @@ from monai_usspeech.transforms.pair_sampling import PairRecord, PairSettings, dr
 from monai_usspeech.transforms.pairs import (
     SampleVideoSpeechPairs,
     SampleVideoSpeechPairsD,
-    SampleVideoSpeechPairsDict,
     SampleVideoSpeechPairsd,
+    SampleVideoSpeechPairsDict,
 )
 from monai_usspeech.transforms.spectrogram import (
     LogSpectrogram,
     LogSpectrogramD,
-    LogSpectrogramDict,
     LogSpectrogramd,
+    LogSpectrogramDict,
     log_spectrogram,
     spectrogram_statistics,
 )
 from monai_usspeech.transforms.voice_activity import (
     VoiceActivity,
     VoiceActivityD,
-    VoiceActivityDict,
     VoiceActivityd,
+    VoiceActivityDict,
     clip_activity,
     energy_voice_activity,
     silero_voice_activity,

@@ -204,6 +204,10 @@ def test_bad_files(tmp_path):
     (tmp_path / "text.dcm").write_text("not a DICOM file at all, only text " * 10)
     with pytest.raises(InputError, match=r"text\.dcm: not a readable DICOM"):
         open_video(tmp_path / "text.dcm")
+    header = _dicom(tmp_path / "header.dcm", _numbered(2), **CLOCK)
+    header.write_bytes(header.read_bytes().replace(b"40.0", b"4x.0"))
+    with pytest.raises(InputError, match=r"header\.dcm: the header is damaged"):
+        open_video(header)
     report = _dicom(tmp_path / "report.dcm", _numbered(1))
     data = pydicom.dcmread(report)
     del data.PixelData, data.Rows, data.Columns

@@ -82,7 +82,7 @@ def test_order_head_keeps_the_layout_at_any_map_size(side):
 
 
 def moving_blobs(n, generator):
-    """Four shuffled frames ``[n, 4, 1, 32, 32]`` of a blob that comes down at a random place and speed, and the class."""
+    """Four shuffled frames ``[n, 4, 1, 32, 32]`` of a blob that falls at a random place and speed, and the class."""
     start = (torch.rand(n, 1, 2, generator=generator) - 0.5) * 1.2
     speed = 0.3 + 0.3 * torch.rand(n, 1, generator=generator)
     y = start[..., 0] + speed * (torch.arange(4.0) - 1.5)
@@ -102,9 +102,9 @@ def test_order_head_learns_a_moving_blob():
     head = OrderHead(backbone.num_features)
     parameters = [*backbone.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, 2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=140)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=100)
     hits = []
-    for _ in range(140):
+    for _ in range(100):
         frames, label = moving_blobs(24, generator)
         logits = head(backbone.forward_features(frames.flatten(0, 1)).unflatten(0, (24, 4)))
         optimizer.zero_grad()
@@ -114,7 +114,7 @@ def test_order_head_learns_a_moving_blob():
         schedule.step()
         hits.append((logits.argmax(1) == label).float().mean().item())
     # 24 new clips a step, so this is accuracy on unseen clips; chance is 1/12, and 480 clips give it an error of 0.013.
-    assert sum(hits[-20:]) / 20 > 0.35
+    assert sum(hits[-20:]) / 20 > 0.5
 
 
 def test_shapes_are_checked():

@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from monai.bundle import run
 
 import monai_usspeech.phantom.writer as writer
 from monai_usspeech.data.annotations import read_gaze, read_planes
@@ -127,6 +128,16 @@ def test_a_scan_without_a_plane_is_written_as_background(tmp_path: Path):
     assert [str(interval.plane) for interval in read_planes(tmp_path / "s000_planes.csv")] == ["background"]
 
 
+def test_the_bundle_configuration_makes_scans(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    config = Path(__file__).parents[2] / "configs" / "data" / "phantom.json"
+    few = {"output_dir": str(tmp_path / "made"), "n_scans": 1, "seconds": 1.0, "size": 96, "grid": [32, 64]}
+    run("generate", config_file=str(config), workers=1, progress=False, **few)
+    assert f"SYNTHETIC scans: {tmp_path / 'made' / 'datalist.json'}" in capsys.readouterr().out
+    with av.open(str(tmp_path / "made" / "s000.mp4")) as container:
+        assert (container.streams.video[0].width, sum(1 for _ in container.decode(video=0))) == (96, 15)
+
+
+@pytest.mark.slow  # two processes import the package: seconds of processor time
 def test_processes_make_the_same_files_as_one(folder: Path, tmp_path: Path):
     generate_phantom(tmp_path, n_scans=2, scans_per_subject=2, workers=2, **SETTINGS)
     assert contents(tmp_path) == contents(folder)
