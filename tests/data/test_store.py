@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import monai_usspeech.data.store as store_module
+import monai_usspeech.data.stored_scan as scan_module
 from monai_usspeech.data.files import InputError
 from monai_usspeech.data.store import ScanStore, ScanStoreWriter, StoredScan
 from monai_usspeech.data.store_writer import add_voice_activity, remove_leftovers, scan_folder
@@ -160,16 +160,16 @@ def _read(scan: StoredScan, queue: multiprocessing.Queue) -> None:
     queue.put((scan.read_frames(range(60)).sum(), scan.read_speech(1.0, 48_000).astype(int).sum()))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_other_processes_read_the_same(root: Path, method: str) -> None:
+@pytest.mark.parametrize(("method", "n"), [("fork", 2), ("spawn", 1)])
+def test_other_processes_read_the_same(root: Path, method: str, n: int) -> None:
     scan = ScanStore(root)["s000"]  # its files are open here before the other processes start
     expected = scan.read_frames(range(60)).sum(), scan.read_speech(1.0, 48_000).astype(int).sum()
     context = multiprocessing.get_context(method)
     queue = context.Queue()
-    processes = [context.Process(target=_read, args=(scan, queue)) for _ in range(2)]
+    processes = [context.Process(target=_read, args=(scan, queue)) for _ in range(n)]
     for process in processes:
         process.start()
-    assert [queue.get(timeout=60) for _ in processes] == [expected] * 2
+    assert [queue.get(timeout=60) for _ in processes] == [expected] * n
     for process in processes:
         process.join()
 
@@ -184,7 +184,7 @@ def test_pickle_holds_no_open_file_and_no_frame(root: Path) -> None:
 
 
 def test_open_files_are_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_OPEN_SCANS", store_module._OpenScans(2))
+    monkeypatch.setattr(scan_module, "_OPEN_SCANS", scan_module._OpenScans(2))
     scans = [StoredScan(root / "s000") for _ in range(5)]
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
     for scan in scans * 2:
