@@ -7,10 +7,9 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint fast-test clean
 
 demo: $(VENV)/installed
-	$(BIN)/python -m monai.bundle run generate --config_file configs/data/phantom.json \
-	    --output_dir $(DEMO)/phantom --preset demo
+	$(BIN)/python -m monai.bundle run generate --config_file configs/data/phantom.json --output_dir $(DEMO)/phantom
 	$(BIN)/python -m monai.bundle run prepare --config_file configs/data/scans.json \
-	    --datalist $(DEMO)/phantom/datalist.json --store $(DEMO)/store --size 72
+	    --datalist $(DEMO)/phantom/datalist.json --store $(DEMO)/store --size 72 --frame_rate 15
 	$(BIN)/python -m monai.bundle run training \
 	    --config_file "['bundle/configs/train.json','configs/pretrain/ours.json','configs/presets/cpu.json']" \
 	    --dataset_dir $(DEMO)/store --output_dir $(DEMO)/ours
@@ -22,10 +21,10 @@ demo: $(VENV)/installed
 	@echo "  weights        $(DEMO)/ours/model.pt"
 
 test: $(VENV)/installed-test lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m "slow or not slow"
 
 fast-test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

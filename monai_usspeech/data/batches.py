@@ -45,7 +45,8 @@ class ClipBatchSampler(Sampler):
         high_share: share of each batch that is drawn from ``high``; None: no such rule.
 
     Raises:
-        InputError: when the items do not fill one batch, or the high clips not their share of it.
+        InputError: when there is no whole batch size of at least 1, the items do not fill one batch, or the high clips
+            not their share of it.
         ValueError: on a number out of its range.
     """
 
@@ -61,10 +62,12 @@ class ClipBatchSampler(Sampler):
         high: np.ndarray | Sequence[bool] | Callable[[int], np.ndarray] | None = None,
         high_share: float | None = None,
     ) -> None:
-        if batch_size < 1 or world_size < 1 or not 0 <= rank < world_size:
-            raise ValueError(
-                f"Need batch_size >= 1 and 0 <= rank < world_size, got {batch_size}, {rank} and {world_size}."
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(
+                f"batch_size is {batch_size!r} on each of {world_size} processes; give each a whole number from 1."
             )
+        if world_size < 1 or not 0 <= rank < world_size:
+            raise ValueError(f"Need 0 <= rank < world_size, got {rank} and {world_size}.")
         if high_share is not None and (high is None or not 0 <= high_share <= 1):
             raise ValueError(f"high_share must lie in [0, 1] and needs high, got {high_share} and high={high}.")
         self.n_items, self.batch_size, self.seed = n_items, batch_size, seed

@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -93,12 +94,15 @@ class ClipDataset(Dataset):
         order_gap: shortest and longest time between neighbouring order frames, in seconds; raised to the scan's frame
             interval.
         order_threshold: least mean change between neighbouring order frames, as a share of the grey range.
+        order_reversal: which reversal of an order has the same label: ``"shown"``, the frames shown backwards (as
+            published), or ``"time"``, with time running backwards; see
+            :func:`~monai_usspeech.transforms.order.order_label`. With ``"time"`` the network needs
+            ``order_symmetric=False``.
         seed: of all random numbers.
 
     Raises:
-        InputError: on a subject that the store does not have, an unknown option, no clip at all, or (with ``pairs``)
-            not one clip that could give a pair.
-        ValueError: on a number out of its range.
+        InputError: on a subject that the store does not have, an unknown option, a number out of its range, no clip at
+            all, or (with ``pairs``) not one clip that could give a pair.
     """
 
     def __init__(
@@ -123,28 +127,32 @@ class ClipDataset(Dataset):
         augment: Mapping[str, Any] | None = None,
         order_gap: tuple[float, float] = (10 / 30, 19 / 30),
         order_threshold: float = 0.01,
+        order_reversal: str = "shown",
         seed: int = 0,
     ) -> None:
         if not (pairs or order):
             raise InputError("ClipDataset: pairs and order are both false, which leaves nothing to learn; set one.")
         if statistics not in ("scan", "band"):
             raise InputError(f'ClipDataset: statistics must be "scan" or "band", got "{statistics}".')
+        if order_reversal not in ("shown", "time"):
+            raise InputError(f'ClipDataset: order_reversal must be "shown" or "time", got "{order_reversal}".')
         if affinity_start is not None and not (0 <= affinity_start <= 1 and affinity_epochs >= 1):
-            raise ValueError(
-                "affinity_start must lie in [0, 1] and affinity_epochs be >= 1,"
+            raise InputError(
+                "ClipDataset: affinity_start must lie in [0, 1] and affinity_epochs be >= 1,"
                 f" got {affinity_start} and {affinity_epochs}."
             )
         self.store = store if isinstance(store, ScanStore) else ScanStore(store)
         self.pairs, self.order, self.gate, self.seed, self.statistics = pairs, order, gate, seed, statistics
         self.voice_activity = voice_activity
-        self.settings = PairSettings(
-            clip_seconds, window_seconds, n_pairs, shift_range, shift_unit, shift_sign, affinity_threshold
-        )
+        with _as_input_error():
+            self.settings = PairSettings(
+                clip_seconds, window_seconds, n_pairs, shift_range, shift_unit, shift_sign, affinity_threshold
+            )
+            if order:
+                draw_order_times(np.random.RandomState(0), 0.0, clip_seconds, order_gap)  # a wrong gap shows now
         self.affinity_start, self.affinity_epochs = affinity_start, affinity_epochs
         self.augment = None if augment is None else _checked_augmentation(augment)
-        self.order_gap, self.order_threshold = order_gap, order_threshold
-        if order:
-            draw_order_times(np.random.RandomState(0), 0.0, clip_seconds, order_gap)  # a wrong gap shows now
+        self.order_gap, self.order_threshold, self.order_reversal = order_gap, order_threshold, order_reversal
         scans = self.store.select(subjects=subjects, exclude=exclude_subjects)
         self.scans: tuple[StoredScan, ...] = tuple(scan for scan in scans if order or scan.has_speech)
         self.index = ClipIndex(self.scans, clip_seconds, voice_activity if pairs and gate else None)
@@ -152,8 +160,11 @@ class ClipDataset(Dataset):
 
     def _check(self) -> None:
         root, seconds = self.store.root, self.settings.clip_seconds
-        if not self.scans:
-            raise InputError(f"{root}: none of the chosen scans has speech, which pairs need; choose other subjects.")
+        if self.pairs and not any(scan.has_speech for scan in self.scans):
+            raise InputError(
+                f"{root}: none of the chosen scans has speech, which pairs need; choose other subjects, or train on"
+                " frame order alone (pairs=False here, configs/pretrain/video.json for the training command)."
+            )
         if len(self) == 0:
             raise InputError(f"{root}: none of the {len(self.scans)} chosen scans lasts one clip of {seconds:g} s.")
         if self.pairs and not self.high.any():
@@ -162,7 +173,8 @@ class ClipDataset(Dataset):
             raise InputError(
                 f"{root}: no clip can give a pair: none {kind} has another such clip of its scan within"
                 f" {self.settings.shift_range - 1} {self.settings.shift_unit}s. Lower affinity_threshold, choose"
-                " another voice_activity, or set pairs=false to train on frame order alone."
+                " another voice_activity, or train on frame order alone (pairs=False here, configs/pretrain/video.json"
+                " for the training command)."
             )
 
     def __len__(self) -> int:
@@ -191,7 +203,7 @@ class ClipDataset(Dataset):
             ordered = frames[-_ORDER_FRAMES:]
             sample["order_valid"] = np.bool_(distinct and self._decidable(ordered))
             sample["order_frames"], sample["order_times"] = ordered[permutation], order_times[permutation]
-            sample["order_label"] = np.int64(order_label(permutation))
+            sample["order_label"] = np.int64(order_label(permutation, self.order_reversal))
         sample.update(self._augmentation(rng))
         return {name: torch.from_numpy(np.ascontiguousarray(value)) if np.ndim(value) else torch.tensor(value)
                 for name, value in sample.items()}  # fmt: skip
@@ -335,10 +347,20 @@ class ClipDataset(Dataset):
         return out
 
 
+@contextmanager
+def _as_input_error() -> Iterator[None]:
+    """A number out of its range comes from the user's configuration: let it be told in one line."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise InputError(f"ClipDataset: {error}") from error
+
+
 def _checked_augmentation(augment: Mapping[str, Any]) -> dict[str, Any]:
     known = [name for name in inspect.signature(draw_augmentation).parameters if name not in ("rng", "frames")]
     for name in augment:
         if name not in known:
             raise InputError(f'ClipDataset: augment has no option "{name}".{nearest_name(name, known)}')
-    draw_augmentation(np.random.RandomState(0), _ORDER_FRAMES, **augment)  # a range that is not one shows now
+    with _as_input_error():
+        draw_augmentation(np.random.RandomState(0), _ORDER_FRAMES, **augment)  # a range that is not one shows now
     return dict(augment)

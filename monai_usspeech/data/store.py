@@ -75,11 +75,11 @@ class ScanStore:
             exclude: leave these out.
 
         Raises:
-            InputError: when a named subject is not in the store, or nothing is left.
+            InputError: when the names are no list, a named subject is not in the store, or nothing is left.
         """
         known = self.subjects
-        wanted = None if subjects is None else {str(name) for name in subjects}
-        unwanted = {str(name) for name in exclude or ()}
+        wanted = None if subjects is None else _names("subjects", subjects)
+        unwanted = _names("exclude_subjects", exclude or ())
         for name in sorted((wanted or set()) | unwanted):
             if name not in known:
                 raise InputError(f"{self.root}: no scan of subject {name!r}.{nearest_name(name, known)}")
@@ -87,3 +87,9 @@ class ScanStore:
         if not chosen:
             raise InputError(f"{self.root}: no scan is left after choosing subjects; name other subjects.")
         return tuple(chosen)
+
+
+def _names(field: str, names: Iterable[str]) -> set[str]:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InputError(f"{field}: is {names!r}; give a list of subjects, such as ['p001'].")
+    return {str(name) for name in names}

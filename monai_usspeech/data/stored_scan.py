@@ -79,7 +79,7 @@ class StoredScan:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
-        self.meta: dict[str, Any] = read_json(self.path / "meta.json")
+        self.meta: dict[str, Any] = self._read_meta()
         if self.meta.get("format") != STORE_FORMAT:
             raise InputError(
                 f"{self.path}: store format {self.meta.get('format')} is not the {STORE_FORMAT} that this version"
@@ -91,6 +91,16 @@ class StoredScan:
     @property
     def _mend(self) -> str:
         return f"delete the folder {self.path} and run prepare again"
+
+    def _read_meta(self) -> dict[str, Any]:
+        try:
+            meta = read_json(self.path / "meta.json")
+        except InputError as error:
+            raise InputError(f"{error} To mend it, {self._mend}.") from error
+        needed = {"format", "id", "subject", "n_frames", "duration", "size", "frame_bytes", "speech"}
+        if not isinstance(meta, dict) or ("format" in meta and meta["format"] == STORE_FORMAT and needed - set(meta)):
+            raise InputError(f"{self.path / 'meta.json'}: damaged; {self._mend}.")
+        return meta
 
     def _check_sizes(self) -> None:
         """Compare file sizes with what ``meta.json`` promises: an interrupted copy shows here, not at epoch 40."""

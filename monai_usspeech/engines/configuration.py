@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from monai.bundle import ConfigParser
@@ -22,7 +23,7 @@ from monai.bundle.workflows import ConfigWorkflow
 
 from monai_usspeech.data.files import InputError, nearest_name, write_json
 
-__all__ = ["check_command_line", "command_line_configuration"]
+__all__ = ["check_command_line", "command_line_configuration", "report_input_errors", "write_configuration"]
 
 
 def command_line_configuration(arguments: Sequence[str] | None = None) -> tuple[ConfigParser, dict[str, Any]] | None:
@@ -52,13 +53,11 @@ def command_line_configuration(arguments: Sequence[str] | None = None) -> tuple[
     return parser, {name: value for name, value in given.items() if name not in own}
 
 
-def check_command_line(output_dir: str | None = None, arguments: Sequence[str] | None = None) -> None:
-    """Refuse a name on the command line that the configuration does not have, and write down the whole configuration.
+def check_command_line(arguments: Sequence[str] | None = None) -> None:
+    """Refuse a name on the command line that the configuration does not have.
 
     Args:
-        output_dir: when given, the merged configuration is written there as ``config.json``.
-        arguments: the command line, default ``sys.argv``. Outside ``python -m monai.bundle`` nothing is checked or
-            written.
+        arguments: the command line, default ``sys.argv``. Outside ``python -m monai.bundle`` nothing is checked.
 
     Raises:
         InputError: on an unknown name, with the nearest known one. New arguments of a component that is there
@@ -70,10 +69,48 @@ def check_command_line(output_dir: str | None = None, arguments: Sequence[str] |
     parser, overrides = found
     for name in overrides:
         _check_name(parser, name.replace("::", "#"))
-    if output_dir is not None:
+
+
+def write_configuration(folder: str | Path, arguments: Sequence[str] | None = None) -> None:
+    """Write the configuration files, merged and with the values of the command line put in, as ``config.json``.
+
+    Args:
+        folder: where; it must exist.
+        arguments: the command line, default ``sys.argv``. Outside ``python -m monai.bundle`` nothing is written.
+    """
+    found = command_line_configuration(arguments)
+    if found is not None:
+        parser, overrides = found
         parser.update(overrides)
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-        write_json(Path(output_dir) / "config.json", json.loads(json.dumps(parser.get(), default=str)))
+        write_json(Path(folder) / "config.json", json.loads(json.dumps(parser.get(), default=str)))
+
+
+def report_input_errors() -> None:
+    """End a run that fails on the user's input with one line instead of a traceback.
+
+    MONAI wraps whatever a component raises in an error of its own, so that the sentence a user needs is in the middle
+    of two tracebacks. From now on an uncaught error that comes from an :class:`~monai_usspeech.data.InputError` prints
+    that sentence alone. Every other error is shown as before.
+    """
+    shown = sys.excepthook
+
+    def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            shown(kind, error, traceback)
+        else:
+            print(f"error: {_sentence(cause)}", file=sys.stderr)
+
+    sys.excepthook = show
+
+
+def _sentence(error: InputError) -> str:
+    """What the error says; one from a data loader's worker process holds its traceback, and the sentence at its end."""
+    text = str(error).strip()
+    worker, _, _ = text.partition("\nOriginal Traceback")
+    return text if worker == text else text.rpartition(f"{type(error).__name__}: ")[2]
 
 
 def _check_name(parser: ConfigParser, name: str) -> None:

@@ -19,7 +19,7 @@ __all__ = ["draw_curves"]
 
 # Chance levels of the two classification tasks: a curve that stays on its line has learnt nothing.
 _CHANCE = {"accuracy_cls": 1 / 2, "accuracy_cont": 1 / 2, "accuracy_ord": 1 / 12}
-_SHARES = ("clipped", "rank_collapse")  # numbers between 0 and 1, to be read against that range
+_SHARES = ("clipped", "skipped", "high_affinity", "rank_collapse")  # between 0 and 1, to be read against that range
 _LABELS = {
     "loss": "loss",
     "loss_cls": "correspondence loss",
@@ -32,6 +32,8 @@ _LABELS = {
     "order_used": "clips with an order in a batch",
     "gradient_norm": "gradient norm",
     "clipped": "share of clipped steps",
+    "skipped": "share of skipped steps (mixed precision)",
+    "high_affinity": "share of clips with high affinity",
     "learning_rate": "learning rate",
 }
 

@@ -14,6 +14,12 @@ from monai_usspeech.engines.trainer import iteration_output
 
 __all__ = ["EmbeddingMonitorHandler", "embedding_figures"]
 
+_NAMES = (
+    *("video_rank_collapse", "video_similarity"),
+    *("speech_rank_collapse", "speech_similarity"),
+    "pair_similarity",
+)
+
 
 def embedding_figures(embeddings: torch.Tensor) -> dict[str, float]:
     """How far a set of embeddings has collapsed.
@@ -38,7 +44,7 @@ class EmbeddingMonitorHandler:
 
     For the video and the speech embeddings: ``video_rank_collapse``, ``video_similarity``, ``speech_...``; and
     ``pair_similarity``, the mean cosine similarity of the two embeddings of a pair. Only valid pairs count; an epoch
-    whose last batch has fewer than two is passed over.
+    whose last batch has fewer than two has no figures.
 
     Attach it before the handlers that log ``engine.state.metrics``.
     """
@@ -49,6 +55,8 @@ class EmbeddingMonitorHandler:
 
     def __call__(self, engine: Engine) -> None:
         """Compute the figures."""
+        for name in _NAMES:
+            engine.state.metrics.pop(name, None)  # the trainer keeps its metrics: what stands there is last epoch's
         output = iteration_output(engine)
         prediction, target = output["pred"], output["label"]
         if "video" not in prediction or "speech" not in prediction:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,15 @@ def iteration_values(output: dict[str, Any]) -> dict[str, float]:
         output: ``engine.state.output``.
 
     Returns:
-        ``loss``, the loss's terms and figures, and the gradient's, as floats.
+        ``loss``, the loss's terms and figures, the gradient's, and ``high_affinity``, the share of this process's clips
+        that may give pairs, as floats.
     """
     values = {"loss": torch.as_tensor(output["loss"]).item()}
     for kind in ("terms", "figures", "gradient"):
         values.update(output.get(kind, {}))
+    target = output.get("label")
+    if isinstance(target, dict) and "affinity" in target:
+        values["high_affinity"] = float(target["affinity"].float().mean())
     return values
 
 
@@ -50,11 +55,19 @@ class HistoryHandler:
         optimizer: when given, its first learning rate is logged as ``learning_rate``.
         every: write every n-th iteration.
         draw: whether to draw ``curves.png``.
+        dataset: when given, what its ``summary()`` says is written to the log when training starts.
     """
 
     def __init__(
-        self, output_dir: str, optimizer: torch.optim.Optimizer | None = None, every: int = 10, draw: bool = True
+        self,
+        output_dir: str,
+        optimizer: torch.optim.Optimizer | None = None,
+        every: int = 10,
+        draw: bool = True,
+        dataset: Any = None,
     ) -> None:
+        self.dataset = dataset
+        self.logger = logging.getLogger(__name__)
         self.folder = Path(output_dir)
         self.optimizer, self.every, self.draw = optimizer, every, draw
         self.path = self.folder / "history.jsonl"
@@ -62,6 +75,7 @@ class HistoryHandler:
         self._counts: dict[str, int] = {}
         self._iteration = 0
         self._started = False
+        self._reported: set[str] = set()
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer; attach it before the handlers that log ``engine.state.metrics``."""
@@ -96,6 +110,9 @@ class HistoryHandler:
         if self._started:
             return
         self._started = True  # by the first epoch a state that is resumed has been loaded, whoever was attached first
+        if self.dataset is not None:
+            figures = (f"{name} {value:.4g}" for name, value in self.dataset.summary().items())
+            self.logger.info("Training data: %s.", ", ".join(figures))
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = [row for row in self._read() if row["iteration"] <= self._iteration]
         with atomic_file(self.path, "w") as file:
@@ -119,6 +136,9 @@ class HistoryHandler:
 
     def _epoch_completed(self, engine: Engine) -> None:
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
+        for name in self._reported - means.keys():
+            engine.state.metrics.pop(name, None)  # the trainer keeps its metrics: what stands there is last epoch's
+        self._reported = set(means)
         engine.state.metrics.update(means)
         self._append(engine, "epoch", {**means, **_scalars(engine.state.metrics)})
         self._sums, self._counts = {}, {}

@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import Any, cast
 
+import ignite.distributed as idist
 import torch
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
@@ -24,7 +25,8 @@ class NonFiniteLossHandler:
 
     Two files are written to the run's folder: ``non_finite.json``, with the iteration, the loss's terms and the name
     of every clip in the batch, for a person; and ``non_finite.pt``, with the batch as the loader gave it and the
-    network's weights, to run that one step again.
+    network's weights, to run that one step again. Under distributed training the loss is that of all processes, so each
+    stops, and each writes its own part of the batch, with its rank in the files' names.
 
     Args:
         output_dir: the run's folder.
@@ -53,15 +55,17 @@ class NonFiniteLossHandler:
         terms = {name: float(value) for name, value in getattr(engine.loss_function, "terms", {}).items()}
         self.folder.mkdir(parents=True, exist_ok=True)
         place = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
+        stem = "non_finite" if idist.get_world_size() == 1 else f"non_finite_rank{idist.get_rank()}"
+        report, tensors = self.folder / f"{stem}.json", self.folder / f"{stem}.pt"
         # JSON has no NaN: the numbers are written as words.
         words = {name: str(value) for name, value in terms.items()}
-        write_json(self.folder / "non_finite.json", {**place, "loss": str(loss), "terms": words, "clips": names})
-        with atomic_file(self.folder / "non_finite.pt") as file:
+        write_json(report, {**place, "loss": str(loss), "terms": words, "clips": names})
+        with atomic_file(tensors) as file:
             torch.save({**place, "batch": batch, "network": engine.network.state_dict()}, file)
         raise RuntimeError(
             f"The loss is {loss} at iteration {engine.state.iteration} ({terms}). The batch held {', '.join(names[:3])}"
-            f"{', ...' if len(names) > 3 else ''}; all of it is in {self.folder / 'non_finite.json'} and, to run the "
-            f"step again, {self.folder / 'non_finite.pt'}."
+            f"{', ...' if len(names) > 3 else ''}; all of it is in {report} and, to run the step "
+            f"again, {tensors}."
         )
 
     def _name(self, scan: int, clip: int) -> str:

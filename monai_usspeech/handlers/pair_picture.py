@@ -28,7 +28,7 @@ from monai_usspeech.data.files import atomic_file
 from monai_usspeech.data.store import STORE_SAMPLE_RATE
 from monai_usspeech.handlers.pair_timeline import COLOURS, draw_timeline
 from monai_usspeech.transforms.augmentation import apply_augmentation
-from monai_usspeech.transforms.order import ORDERS
+from monai_usspeech.transforms.order import order_members
 from monai_usspeech.transforms.pair_sampling import STEP
 from monai_usspeech.transforms.spectrogram import LogSpectrogram
 
@@ -104,7 +104,7 @@ def draw_pairs_picture(batch: Mapping[str, Tensor], dataset: ClipDataset, max_cl
         for k in range(len(blocks) - order):
             _draw_pair(figure, places[k], clip, k, spectrograms, dataset)
         if order:
-            _draw_order(figure, places[len(blocks) - 1], clip)
+            _draw_order(figure, places[len(blocks) - 1], clip, dataset.order_reversal)
     return figure
 
 
@@ -223,7 +223,7 @@ def _draw_voice(axes: Axes, clip: dict[str, Tensor], start: float, dataset: Clip
             axes.add_patch(Rectangle((j * STEP - start, 0), STEP * 1.02, 1, color=COLOURS["voice"], linewidth=0))
 
 
-def _draw_order(figure: Figure, place: SubplotSpec, clip: dict[str, Tensor]) -> None:
+def _draw_order(figure: Figure, place: SubplotSpec, clip: dict[str, Tensor], reversal: str) -> None:
     """The four frames in the order shown, each with its true place in time."""
     grid = GridSpecFromSubplotSpec(2, 4, place, height_ratios=[1, 0.07], hspace=0.03, wspace=0.05)
     true_places = clip["order_times"].argsort().argsort().tolist()
@@ -238,9 +238,8 @@ def _draw_order(figure: Figure, place: SubplotSpec, clip: dict[str, Tensor]) -> 
                   bbox={"boxstyle": "circle,pad=0.25", "facecolor": colour, "edgecolor": "none"})  # fmt: skip
     caption = figure.add_subplot(grid[1, :])
     caption.axis("off")
-    order = " ".join(str(p + 1) for p in ORDERS[label])
-    words = f"order class {label} of 0-11: {order}, or backwards"
+    order, other = (" ".join(str(p + 1) for p in member) for member in order_members(label, reversal))
+    words = f"order class {label} of 0-11: {order}, or {other} ({reversal} backwards)"
     if not bool(clip["order_valid"]):
         words += " (masked: too still)"
     caption.text(0.5, 0.4, words, fontsize=8, color=colour, ha="center", va="center", transform=caption.transAxes)
-

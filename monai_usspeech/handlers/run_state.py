@@ -20,6 +20,7 @@ from monai.engines import SupervisedTrainer
 
 import monai_usspeech
 from monai_usspeech.data.files import InputError, atomic_file
+from monai_usspeech.engines.configuration import write_configuration
 from monai_usspeech.engines.trainer import step_is_due
 
 __all__ = ["RunStateHandler", "random_state", "set_random_state"]
@@ -69,7 +70,8 @@ class RunStateHandler:
     Args:
         path: the file; its folder is made when missing.
         save_dict: objects with ``state_dict`` and ``load_state_dict`` by name. ``network`` should be among them: that
-            is where :func:`~monai_usspeech.networks.load_initialisation` finds the weights.
+            is where :func:`~monai_usspeech.networks.load_initialisation` finds the weights. An entry that is None,
+            such as a handler that is disabled in this process, is passed over.
         batch_sampler: an object with ``set_position(epoch, batch)``, such as
             :class:`~monai_usspeech.data.ClipBatchSampler`; it is told the position at the start of each epoch.
         settings: numbers and words that decide what the run computes. A resume with other values is refused, naming
@@ -82,8 +84,8 @@ class RunStateHandler:
         resume: ``False`` starts anew, and refuses to when a state is there.
 
     Raises:
-        InputError: when training starts: on a state that cannot be read, that other settings made, or that would be
-            overwritten by a run with ``resume=False``.
+        InputError: when attached, before any training time is spent: on a state that cannot be read, that other
+            settings made, or that would be overwritten by a run with ``resume=False``.
     """
 
     def __init__(
@@ -104,10 +106,13 @@ class RunStateHandler:
         self.every_epochs, self.every_iterations, self.resume = every_epochs, every_iterations, resume
         self.logger = logging.getLogger(__name__)
         self._due = False
+        self._state: dict[str, Any] | None = None
         self._random: dict[str, Any] | None = None
 
     def attach(self, engine: SupervisedTrainer) -> None:
-        """Register with a MONAI trainer."""
+        """Register with a MONAI trainer, and read the state that the run will go on from."""
+        if self.path.is_file():
+            self._state = self._read(engine)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_STARTED, self._set_position)
         engine.add_event_handler(Events.ITERATION_STARTED, self._restore_random)
@@ -115,8 +120,11 @@ class RunStateHandler:
 
     def _start(self, engine: SupervisedTrainer) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.is_file():
-            self._load(engine)
+        if _rank() == 0:
+            write_configuration(self.path.parent)
+        if self._state is not None:
+            self._load(engine, self._state)
+            self._state = None
         # Registered only now, so that saving comes after every other handler of the same event, whatever the order of
         # the list: the learning rate has been stepped, the history has its row.
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
@@ -171,37 +179,42 @@ class RunStateHandler:
                 "python": platform.python_version(),
             },
             "random": ranks,
-            **{name: _unwrapped(item).state_dict() for name, item in self.save_dict.items()},
+            **{name: _unwrapped(item).state_dict() for name, item in self.save_dict.items() if item is not None},
         }
         if engine.amp and engine.scaler is not None:
             state["scaler"] = engine.scaler.state_dict()
         with atomic_file(self.path) as file:
             torch.save(state, file)
 
-    def _load(self, engine: SupervisedTrainer) -> None:
+    def _read(self, engine: SupervisedTrainer) -> dict[str, Any]:
         if not self.resume:
             raise InputError(
                 f"{self.path}: this folder already holds a run, and resume is false: "
                 "choose another output_dir, or remove it."
             )
         try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
             progress, settings = state["progress"], state["settings"]
         except Exception as error:  # whatever is wrong with the file, the user needs its name and what to do
             raise InputError(f"{self.path}: not a readable run state ({error}); remove it to start anew.") from error
         self._check(engine, progress, settings)
+        return state
+
+    def _load(self, engine: SupervisedTrainer, state: dict[str, Any]) -> None:
         for name, item in self.save_dict.items():
-            _unwrapped(item).load_state_dict(state[name])
+            if item is not None:
+                _unwrapped(item).load_state_dict(state[name])
         if "scaler" in state and engine.scaler is not None:
             engine.scaler.load_state_dict(state["scaler"])
         if _rank() < len(state["random"]):
             # A data loader draws from torch's random source whenever it is started. In the middle of an epoch the run
             # that was not interrupted does not start it, so there the sources are set only once it has been.
             self._random = state["random"][_rank()]
+            progress = state["progress"]
             if progress["iteration"] % progress["epoch_length"] == 0:
                 self._restore_random(engine)
-        engine.state.iteration = progress["iteration"]
-        engine.state.epoch = progress["iteration"] // progress["epoch_length"]
+        engine.state.iteration = state["progress"]["iteration"]
+        engine.state.epoch = engine.state.iteration // _epoch_length(engine)
         self.logger.info("Resuming from %s at iteration %d.", self.path, engine.state.iteration)
 
     def _check(self, engine: SupervisedTrainer, progress: dict[str, int], settings: dict[str, Any]) -> None:

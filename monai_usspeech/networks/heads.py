@@ -74,7 +74,7 @@ class ProjectionHead(nn.Module):
 
 
 class OrderHead(nn.Module):
-    """In which order were these four frames taken? Twelve classes: an order and its reverse are one.
+    """In which order were these four frames taken? Twelve classes: an order and a reversal of it are one.
 
     Each frame's feature map keeps its layout (1 x 1 convolution, 4 x 4 grid, one linear layer): from globally averaged
     features the task stays at chance.
@@ -84,8 +84,9 @@ class OrderHead(nn.Module):
       2017), must first learn to subtract and leave chance later.
     - ``"concat"``: the four frames are concatenated and classified by one hidden layer.
 
-    Showing the four frames backwards does not change the label, and with ``symmetric`` it does not change the logits:
-    they are averaged over both directions (Lee's reversal augmentation, made exact).
+    Showing the four frames backwards does not change the published label, and with ``symmetric`` it does not change the
+    logits: they are averaged over both directions (Lee's reversal augmentation, made exact). It does change the label
+    of ``reversal="time"`` (:func:`~monai_usspeech.transforms.order.order_label`), which takes ``symmetric=False``.
 
     Args:
         in_channels: channels of the feature map.

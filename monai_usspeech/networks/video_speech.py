@@ -42,7 +42,8 @@ class VideoSpeechNet(nn.Module):
         pairs: whether there are video-speech pairs at all; False switches correspondence and contrastive off.
         order: build the frame-order head.
         order_head: ``"pairwise"`` or ``"concat"``; see :class:`~monai_usspeech.networks.heads.OrderHead`.
-        order_symmetric: whether the order label is the same when the frames are shown backwards.
+        order_symmetric: whether the order label is the same when the frames are shown backwards: yes for labels with
+            ``reversal="shown"``, no for ``"time"``.
         correspondence: build the correspondence classifier.
         contrastive: build the projection heads.
         backbone_options: further arguments of the backbone, such as ``{"width": 12}`` for ``"se_resnext_small"``.

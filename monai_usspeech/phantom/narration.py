@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -45,6 +45,12 @@ class NarrationStyle:
     second_voice: float = 0.25
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            values = np.atleast_1d(np.asarray(getattr(self, field.name), float))
+            if not (values >= 0).all():
+                raise ValueError(f"{field.name} is {getattr(self, field.name)}; it must not be negative.")
+            if field.name not in ("gap", "search_gap", "lag") and (values > 1).any():
+                raise ValueError(f"{field.name} is {getattr(self, field.name)}; a probability lies in 0..1.")
         if self.plane_share + self.organ_share + self.wrong_share > 1 + 1e-9:
             raise ValueError(
                 f"plane_share {self.plane_share}, organ_share {self.organ_share} and wrong_share {self.wrong_share} "

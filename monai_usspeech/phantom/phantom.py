@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -89,12 +90,13 @@ class Phantom:
         grid: tuple[int, int] = (128, 224),
         scans_per_subject: int = 1,
     ) -> None:
-        self.seed, self.size, self.frame_rate, self.seconds = int(seed), int(size), float(frame_rate), float(seconds)
+        self.seed, self.size = _whole("seed", seed), _whole("size", size)
+        self.frame_rate, self.seconds = _number("frame_rate", frame_rate), _number("seconds", seconds)
         self.dwell, self.search, self.snr = (_range(name, pair) for name, pair in _named(dwell, search, snr))
-        self.freeze_share = float(freeze_share)
+        self.freeze_share = _number("freeze_share", freeze_share)
         self.narration = _narration_style(narration)
-        self.grid = (int(grid[0]), int(grid[1]))
-        self.scans_per_subject = int(scans_per_subject)
+        self.grid = _grid(grid)
+        self.scans_per_subject = _whole("scans_per_subject", scans_per_subject)
         self._check()
 
     def _check(self) -> None:
@@ -161,16 +163,46 @@ def _named(dwell: Any, search: Any, snr: Any) -> list[tuple[str, Any]]:
     return [("dwell", dwell), ("search", search), ("snr", snr)]
 
 
-def _range(name: str, pair: Any) -> tuple[float, float]:
-    values = tuple(float(value) for value in pair)
-    if len(values) != 2 or values[0] > values[1]:
-        raise InputError(f"Phantom: {name} is {pair}; give two numbers, the smaller first.")
-    return values[0], values[1]
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"Phantom: {name} is {value!r}; give a number.")
+    return number
+
+
+def _whole(name: str, value: Any) -> int:
+    number = _number(name, value)
+    if number != int(number):
+        raise InputError(f"Phantom: {name} is {value!r}; give a whole number.")
+    return int(number)
+
+
+def _pair(name: str, values: Any) -> tuple[float, float]:
+    if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != 2:
+        raise InputError(f"Phantom: {name} is {values!r}; give two numbers, such as [4, 8].")
+    return _number(name, values[0]), _number(name, values[1])
+
+
+def _range(name: str, values: Any) -> tuple[float, float]:
+    low, high = _pair(name, values)
+    if low > high:
+        raise InputError(f"Phantom: {name} is {values!r}; give two numbers, the smaller first.")
+    return low, high
+
+
+def _grid(values: Any) -> tuple[int, int]:
+    beams, depths = _pair("grid", values)
+    return _whole("grid", beams), _whole("grid", depths)
 
 
 def _narration_style(narration: NarrationStyle | Mapping[str, Any] | None) -> NarrationStyle:
     if isinstance(narration, NarrationStyle):
         return narration
+    if narration is not None and not isinstance(narration, Mapping):
+        raise InputError(f"Phantom: narration is {narration!r}; give its settings by name, such as {{'gap': 0.6}}.")
     known = [field.name for field in fields(NarrationStyle)]
     for name in narration or {}:
         if name not in known:

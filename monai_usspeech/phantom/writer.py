@@ -79,10 +79,18 @@ def generate_phantom(
         phantom = Phantom(**arguments, scans_per_subject=scans_per_subject)
     except TypeError as error:
         raise InputError(f"generate_phantom: {error}") from error
-    if n_scans < 1 or not 0 <= crf <= 51:
-        raise InputError(f"generate_phantom: n_scans is {n_scans} and crf {crf}; give n_scans >= 1 and crf in 0..51.")
+    if not isinstance(n_scans, int) or n_scans < 1:
+        raise InputError(f"generate_phantom: n_scans is {n_scans!r}; give a whole number of at least 1.")
+    if not isinstance(crf, int) or not 0 <= crf <= 51:
+        raise InputError(f"generate_phantom: crf is {crf!r}; give a whole number in 0..51.")
+    if workers is not None and (not isinstance(workers, int) or workers < 0):
+        raise InputError(f"generate_phantom: workers is {workers!r}; give a whole number of at least 0, or none.")
     folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"generate_phantom: {folder} cannot be made ({reason}); give another output_dir.") from error
     courses = [phantom.course(index) for index in range(n_scans)]
     _claim_folder(folder, phantom, crf, courses)
     missing = [course.index for course in courses if not _is_whole(folder, course.id)]

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from monai_usspeech.data.datalist import Scan, ScanDatalist
-from monai_usspeech.data.files import atomic_file
+from monai_usspeech.data.files import InputError, atomic_file
 from monai_usspeech.data.store import StoredScan
 from monai_usspeech.data.store_writer import scan_folder
 from monai_usspeech.data.video import open_video
@@ -84,7 +84,7 @@ def contact_sheet_page(tiles: Sequence[Image.Image], width: int = 1600) -> Image
 
 def write_contact_sheet(
     store: Path, datalist: ScanDatalist, table: Sequence[ScanRow], show_source: bool = False
-) -> list[Path]:
+) -> dict[str, str]:
     """Write ``fan_crops.png`` (and ``fan_crops_2.png``, ... beyond 60 scans) into the store.
 
     Args:
@@ -94,19 +94,26 @@ def write_contact_sheet(
         show_source: show the source frames too.
 
     Returns:
-        The pictures' paths.
+        What is wrong, by id, with scans whose middle frame cannot be read: a damaged one among many must not cost the
+        sheet of the others. They are left out of it.
     """
     whole = {row.id for row in table if row.status != "failed"}
     scans = [scan for scan in datalist if scan.id in whole]
     pages: list[Path] = []
+    unreadable: dict[str, str] = {}
     for number in range(math.ceil(len(scans) / SCANS_PER_PAGE)):
-        tiles = [
-            scan_tile(StoredScan(scan_folder(store, scan.id)), scan if show_source else None, datalist.fps)
-            for scan in scans[number * SCANS_PER_PAGE : (number + 1) * SCANS_PER_PAGE]
-        ]
+        tiles = []
+        for scan in scans[number * SCANS_PER_PAGE : (number + 1) * SCANS_PER_PAGE]:
+            try:
+                stored = StoredScan(scan_folder(store, scan.id))
+                tiles.append(scan_tile(stored, scan if show_source else None, datalist.fps))
+            except InputError as error:
+                unreadable[scan.id] = str(error)
+        if not tiles:
+            continue
         pages.append(store / ("fan_crops.png" if number == 0 else f"fan_crops_{number + 1}.png"))
         with atomic_file(pages[-1]) as file:
             contact_sheet_page(tiles).save(file, format="PNG")
     for old in set(store.glob("fan_crops*.png")) - set(pages):
         old.unlink()
-    return pages
+    return unreadable

@@ -21,7 +21,7 @@ from monai_usspeech.data.store_writer import remove_leftovers, scan_folder
 from monai_usspeech.preparation.contact_sheet import write_contact_sheet
 from monai_usspeech.preparation.report import PrepareReport, ScanRow, write_csv
 from monai_usspeech.preparation.scan import ScanJob, is_current, prepare_scan
-from monai_usspeech.preparation.settings import PrepareSettings
+from monai_usspeech.preparation.settings import PrepareSettings, check_switch
 from monai_usspeech.preparation.workers import available_cores, run_in_processes
 
 __all__ = ["prepare_scans"]
@@ -46,7 +46,14 @@ def _extra_scans(store: Path, datalist: ScanDatalist) -> list[str]:
     """Ids of whole scans in the store that the datalist does not name."""
     wanted = {scan_folder(store, scan.id) for scan in datalist}
     others = (path for path in store.glob("*/meta.json") if not path.parent.name.startswith("."))
-    return sorted(str(read_json(path).get("id")) for path in others if path.parent not in wanted)
+    return sorted(_id_of(path) for path in others if path.parent not in wanted)
+
+
+def _id_of(meta: Path) -> str:
+    try:
+        return str(read_json(meta)["id"])
+    except (InputError, KeyError, TypeError):  # damaged: it can still be named by its folder
+        return meta.parent.name
 
 
 def _crash_row(job: ScanJob, status: int) -> ScanRow:
@@ -160,11 +167,13 @@ def prepare_scans(
         InputError: when the datalist, a setting or the store's folder cannot be used; before any work is done.
     """
     settings = PrepareSettings(
-        size, frame_rate, codec, quality, tuple(_as_list(voice_activity)), min_seconds, allow_truncated
+        size, frame_rate, codec, quality, voice_activity, min_seconds, allow_truncated
     )  # fmt: skip
     if workers is not None and (not isinstance(workers, int) or workers < 0):
         raise InputError(f"workers: must be a whole number, 0 or more, or null for one per core; got {workers!r}.")
     scans = datalist if isinstance(datalist, ScanDatalist) else ScanDatalist.load(datalist)
+    for name, value in {"contact_sheet": contact_sheet, "show_source": show_source}.items():
+        check_switch(name, value)
     settings.check_voice_activity()
     folder = _check_store(store)
     extra = _extra_scans(folder, scans)
@@ -174,12 +183,13 @@ def prepare_scans(
     finally:
         for job in jobs:
             remove_leftovers(folder, job.scan.id)  # of workers that were ended in the middle
-    report = PrepareReport.from_rows([rows[scan.id] for scan in scans], extra)
-    write_csv(folder / "prepare.csv", report.table)
+    table = [rows[scan.id] for scan in scans]
     if contact_sheet:
-        write_contact_sheet(folder, scans, report.table, show_source)
+        unreadable = write_contact_sheet(folder, scans, table, show_source)
+        table = [
+            ScanRow(row.id, row.subject, "failed", note=unreadable[row.id]) if row.id in unreadable else row
+            for row in table
+        ]
+    report = PrepareReport.from_rows(table, extra)
+    write_csv(folder / "prepare.csv", report.table)
     return report
-
-
-def _as_list(value: Sequence[str] | str) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from monai_usspeech.data.files import InputError, nearest_name
 from monai_usspeech.data.store_writer import CODECS, STORE_SAMPLE_RATE
 from monai_usspeech.transforms.voice_activity import voice_activity
 
-__all__ = ["PREPARATION_VERSION", "PrepareSettings", "content_fingerprint", "file_identity"]
+__all__ = ["PREPARATION_VERSION", "PrepareSettings", "check_switch", "content_fingerprint", "file_identity"]
 
 PREPARATION_VERSION = 1
 """Raise it when the same settings give other frames or other speech: every store is then prepared anew."""
@@ -50,11 +51,13 @@ class PrepareSettings:
     frame_rate: float | None = 10.0
     codec: str = "jpeg"
     quality: int = 90
-    voice_activity: tuple[str, ...] = ("energy",)
+    voice_activity: Sequence[str] = ("energy",)
     min_seconds: float = 2.0
     allow_truncated: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.voice_activity, (str, list, tuple)):
+            raise InputError(f"voice_activity: must be a list of methods, got {self.voice_activity!r}.")
         methods = (self.voice_activity,) if isinstance(self.voice_activity, str) else tuple(self.voice_activity)
         object.__setattr__(self, "voice_activity", methods)
         if not _whole(self.size, 16, 2048):
@@ -68,6 +71,7 @@ class PrepareSettings:
             raise InputError(f"quality: must be a whole number from 1 to 95, got {self.quality!r}.")
         if not (self.min_seconds == 0 or _number(self.min_seconds, 0.0)):
             raise InputError(f"min_seconds: must be seconds, 0 or more, got {self.min_seconds!r}.")
+        check_switch("allow_truncated", self.allow_truncated)
 
     def check_voice_activity(self) -> None:
         """Run each method on a second of silence: an unknown or uninstalled one shows before any work is done.
@@ -80,6 +84,16 @@ class PrepareSettings:
                 voice_activity(np.zeros(STORE_SAMPLE_RATE, np.float32), STORE_SAMPLE_RATE, method)
             except (ValueError, ImportError, RuntimeError) as error:
                 raise InputError(f"voice_activity: {method!r} cannot be used: {error}") from error
+
+
+def check_switch(name: str, value: Any) -> None:
+    """Refuse anything but true and false: the text ``"false"`` would count as true.
+
+    Raises:
+        InputError: naming the switch.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"{name}: must be True or False, got {value!r}.")
 
 
 def _number(value: Any, above: float) -> bool:

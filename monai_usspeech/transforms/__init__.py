@@ -19,6 +19,7 @@ from monai_usspeech.transforms.fan import FanCrop, FanCropD, FanCropd, FanCropDi
 from monai_usspeech.transforms.fan_geometry import FanGeometry, detect_fan, largest_rectangle
 from monai_usspeech.transforms.order import (
     ORDERS,
+    TIME_ORDERS,
     FrameShuffle,
     FrameShuffleD,
     FrameShuffled,
@@ -27,6 +28,7 @@ from monai_usspeech.transforms.order import (
     draw_order_times,
     order_decidable,
     order_label,
+    order_members,
     shuffle_frames,
 )
 from monai_usspeech.transforms.pair_sampling import PairRecord, PairSettings, draw_pairs
@@ -71,6 +73,7 @@ __all__ = [
     "LogSpectrogramDict",
     "LogSpectrogramd",
     "ORDERS",
+    "TIME_ORDERS",
     "PairRecord",
     "PairSettings",
     "RandClipAugmentation",
@@ -98,6 +101,7 @@ __all__ = [
     "log_spectrogram",
     "order_decidable",
     "order_label",
+    "order_members",
     "shuffle_frames",
     "silero_voice_activity",
     "spectrogram_statistics",

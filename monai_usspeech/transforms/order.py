@@ -4,9 +4,22 @@
 """
 Frame order as a task without labels: four frames of a clip are shuffled, a network tells the order.
 
-Forward and backward cannot be told apart (a probe sweeps both ways), so the 24 permutations make 12 classes of a
-permutation and its reversal (Lee et al., ICCV 2017; Jiao et al., MICCAI 2020). The class number is the rank of the
-member with ``p[0] < p[-1]`` among the twelve in dictionary order. Guessing reaches 1/12, a loss of log 12 = 2.485.
+The 24 permutations make 12 classes, each of a permutation ``p`` and a reversal of it. There are two reversals:
+
+- ``"shown"``: ``p[::-1]``, the same frames shown backwards (Lee et al., ICCV 2017; Jiao et al., MICCAI 2020: "forward
+  and backward" are one class).
+- ``"time"``: ``3 - p``, first and last frame exchanged in time, and the middle two.
+
+A probe sweeps both ways. Motion that is as likely with time running backwards shows in order ``p`` what it shows in
+order ``3 - p``: nobody can tell these two apart. They are one class of ``"time"``. Of ``"shown"`` they are one class
+only where ``3 - p`` happens to be ``p[::-1]``, which holds for 8 permutations. For the other 16 the classes of ``p``
+and ``3 - p`` differ and what is seen decides between them at even odds, so that under such motion the accuracy with
+``"shown"`` cannot exceed 8/24 + 16/24 / 2 = 2/3, nor the loss fall below 2/3 log 2 = 0.46. With ``"time"`` a steady
+sweep decides every class. Above 2/3, a network trained on ``"shown"`` knows which way time runs.
+
+The class number is the rank, among the twelve in dictionary order, of the member of the pair that comes first in
+dictionary order: the one with ``p[0] < p[-1]`` for ``"shown"``, with ``p[0] < 2`` for ``"time"``. Either way each class
+has two of the 24 members, so guessing reaches 1/12, a loss of log 12 = 2.485.
 """
 
 from __future__ import annotations
@@ -25,6 +38,7 @@ from torch import Tensor
 
 __all__ = [
     "ORDERS",
+    "TIME_ORDERS",
     "FrameShuffle",
     "FrameShuffleD",
     "FrameShuffleDict",
@@ -33,38 +47,85 @@ __all__ = [
     "draw_order_times",
     "order_decidable",
     "order_label",
+    "order_members",
     "shuffle_frames",
 ]
 
 N_FRAMES = 4
 
-ORDERS: tuple[tuple[int, int, int, int], ...] = tuple(
-    (p[0], p[1], p[2], p[3]) for p in permutations(range(N_FRAMES)) if p[0] < p[-1]
-)
-"""The 12 representative permutations in dictionary order; the index is the class."""
+Order = tuple[int, int, int, int]
 
-_LABELS: dict[tuple[int, ...], int] = {
-    order: label for label, forward in enumerate(ORDERS) for order in (forward, forward[::-1])
+
+def _reverse(order: Order, reversal: str) -> Order:
+    a, b, c, d = order
+    return (d, c, b, a) if reversal == "shown" else (3 - a, 3 - b, 3 - c, 3 - d)
+
+
+def _representatives(reversal: str) -> tuple[Order, ...]:
+    orders: list[Order] = [(a, b, c, d) for a, b, c, d in permutations(range(N_FRAMES))]  # in dictionary order
+    return tuple(order for order in orders if order < _reverse(order, reversal))
+
+
+ORDERS = _representatives("shown")
+"""The 12 representative permutations of ``reversal="shown"`` in dictionary order; the index is the class."""
+
+TIME_ORDERS = _representatives("time")
+"""The 12 representative permutations of ``reversal="time"`` in dictionary order; the index is the class."""
+
+_TABLES: dict[str, tuple[Order, ...]] = {"shown": ORDERS, "time": TIME_ORDERS}
+
+_LABELS: dict[str, dict[tuple[int, ...], int]] = {
+    reversal: {member: label for label, first in enumerate(table) for member in (first, _reverse(first, reversal))}
+    for reversal, table in _TABLES.items()
 }
 
 
-def order_label(permutation: Sequence[int] | NdarrayOrTensor) -> int:
+def _check_reversal(reversal: str) -> None:
+    if reversal not in _TABLES:
+        raise ValueError(f'reversal must be "shown" or "time", got {reversal!r}')
+
+
+def order_label(permutation: Sequence[int] | NdarrayOrTensor, reversal: str = "shown") -> int:
     """
     Class of an order, the same for a permutation and its reversal.
 
     Args:
         permutation: ``permutation[i]`` is the true position (0 to 3) of the frame that is shown at position ``i``.
+        reversal: what makes one class with ``p``: ``"shown"``, ``p[::-1]``, the same frames shown backwards (the
+            published label); ``"time"``, ``3 - p``, which is what motion that runs both ways cannot be told from.
 
     Returns:
-        Class in 0..11, the index into :data:`ORDERS`.
+        Class in 0..11, the index into :data:`ORDERS` or :data:`TIME_ORDERS`.
 
     Raises:
-        ValueError: When it is not a permutation of 0, 1, 2, 3.
+        ValueError: When it is not a permutation of 0, 1, 2, 3, or the reversal is unknown.
     """
-    label = _LABELS.get(tuple(int(p) for p in permutation))
+    _check_reversal(reversal)
+    label = _LABELS[reversal].get(tuple(int(p) for p in permutation))
     if label is None:
         raise ValueError(f"expected a permutation of 0, 1, 2, 3, got {tuple(permutation)}")
     return label
+
+
+def order_members(label: int, reversal: str = "shown") -> tuple[Order, Order]:
+    """
+    The two permutations of a class.
+
+    Args:
+        label: class in 0..11.
+        reversal: ``"shown"`` or ``"time"``; see :func:`order_label`.
+
+    Returns:
+        The representative, then its reversal.
+
+    Raises:
+        ValueError: When there is no such class or reversal.
+    """
+    _check_reversal(reversal)
+    if not 0 <= label < len(_TABLES[reversal]):
+        raise ValueError(f"expected a class in 0..11, got {label}")
+    first = _TABLES[reversal][label]
+    return first, _reverse(first, reversal)
 
 
 def draw_order(rng: np.random.RandomState) -> np.ndarray:
@@ -154,13 +215,22 @@ class FrameShuffle(Randomizable, Transform):
     """
     Shuffle four frames and tell the class of their order, drawn uniformly over the 24 permutations.
 
+    Args:
+        reversal: which reversal makes one class with a permutation, ``"shown"`` or ``"time"``; see
+            :func:`order_label`.
+
+    Raises:
+        ValueError: For an unknown reversal.
+
     Example:
         >>> shuffled, label = FrameShuffle().set_random_state(0)(torch.rand(4, 1, 64, 64))
     """
 
     backend = [TransformBackends.TORCH, TransformBackends.NUMPY]
 
-    def __init__(self) -> None:
+    def __init__(self, reversal: str = "shown") -> None:
+        _check_reversal(reversal)
+        self.reversal = reversal
         self.permutation = np.arange(N_FRAMES)
         """The last permutation drawn; position ``i`` shows frame ``permutation[i]``."""
 
@@ -184,7 +254,7 @@ class FrameShuffle(Randomizable, Transform):
         """
         if randomize:
             self.randomize()
-        return shuffle_frames(frames, self.permutation), order_label(self.permutation)
+        return shuffle_frames(frames, self.permutation), order_label(self.permutation, self.reversal)
 
 
 class FrameShuffled(Randomizable, MapTransform):
@@ -197,6 +267,7 @@ class FrameShuffled(Randomizable, MapTransform):
         valid_key: where to write whether the order of the first key's frames can be seen (:func:`order_decidable`);
             None: nowhere.
         threshold: of :func:`order_decidable`.
+        reversal: of :class:`FrameShuffle`.
         allow_missing_keys: do not raise when a key is missing.
     """
 
@@ -208,13 +279,14 @@ class FrameShuffled(Randomizable, MapTransform):
         label_key: str = "order_label",
         valid_key: str | None = None,
         threshold: float = 0.01,
+        reversal: str = "shown",
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         self.label_key = label_key
         self.valid_key = valid_key
         self.threshold = threshold
-        self.shuffle = FrameShuffle()
+        self.shuffle = FrameShuffle(reversal)
 
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None

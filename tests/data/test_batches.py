@@ -96,6 +96,9 @@ def test_high_may_depend_on_the_epoch():
 
 
 def test_wrong_settings_are_errors():
+    for size in (0, -1, 2.5, "four"):
+        with pytest.raises(InputError, match="batch_size is"):
+            ClipBatchSampler(103, size)
     with pytest.raises(InputError, match="do not fill one batch of 16"):
         ClipBatchSampler(15, 8, world_size=2)
     with pytest.raises(InputError, match="asks for 32 .* there are 26"):

@@ -127,6 +127,19 @@ def test_a_sample_is_what_its_record_says(store):
         assert (sample["order_times"] >= begin).all() and (sample["order_times"] < begin + 2).all()
 
 
+def test_the_order_label_follows_the_reversal(store):
+    shown, time = ClipDataset(store), ClipDataset(store, order_reversal="time")
+    assert (shown.order_reversal, time.order_reversal) == ("shown", "time")
+    labels = []
+    for number in range(60):
+        a, b = shown[(1, number)], time[(1, number)]
+        order = a["order_times"].argsort().argsort()
+        labels.append((int(a.pop("order_label")), int(b.pop("order_label"))))
+        assert labels[-1] == (order_label(order), order_label(order, "time"))
+        assert equal(a, b)  # nothing else differs
+    assert len({b for _, b in labels}) == 12 and sum(a != b for a, b in labels) > 10
+
+
 def test_the_negative_is_from_the_same_scan_and_another_interval(store):
     dataset = ClipDataset(store)
     seen: set[int] = set()
@@ -288,8 +301,10 @@ def test_what_cannot_be_is_said_at_once(store, tmp_path):
     make_store(tmp_path / "mute", n_scans=1, seconds=6.0, size=16, speech=False)
     with pytest.raises(InputError, match="none of the 2 chosen scans lasts one clip of 2 s"):
         ClipDataset(tmp_path / "short")
-    with pytest.raises(InputError, match="no clip can give a pair.*pairs=false"):
+    with pytest.raises(InputError, match="none of the chosen scans has speech.*pretrain/video.json"):
         ClipDataset(tmp_path / "mute")
+    with pytest.raises(InputError, match="no clip can give a pair.*pretrain/video.json"):
+        ClipDataset(store, affinity_threshold=1.0, shift_range=2, subjects=["p001"])
     with pytest.raises(InputError, match="none of the chosen scans has speech"):
         ClipDataset(tmp_path / "mute", order=False)
     assert len(ClipDataset(tmp_path / "mute", pairs=False)) == 3
@@ -299,8 +314,13 @@ def test_what_cannot_be_is_said_at_once(store, tmp_path):
         ClipDataset(store, pairs=False, order=False)
     with pytest.raises(InputError, match='"scan" or "band"'):
         ClipDataset(store, statistics="mean")
+    with pytest.raises(InputError, match='order_reversal must be "shown" or "time", got "tme"'):
+        ClipDataset(store, order_reversal="tme")
     with pytest.raises(InputError, match='no option "gama".*"gamma"'):
         ClipDataset(store, augment={"gama": 1})
+    for setting in ({"n_pairs": 0}, {"shift_range": "five"}, {"affinity_threshold": 2.0}, {"augment": {"scale": 5}}):
+        with pytest.raises(InputError, match="ClipDataset: "):
+            ClipDataset(store, **setting)
     with pytest.raises(ValueError, match="affinity_start"):
         ClipDataset(store, affinity_start=2.0)
     with pytest.raises(ValueError, match="gap"):

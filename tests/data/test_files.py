@@ -90,6 +90,11 @@ def test_read_json_names_the_missing_file(tmp_path: Path):
         read_json(tmp_path / "absent.json")
 
 
+def test_read_json_names_the_folder_that_is_no_file(tmp_path: Path):
+    with pytest.raises(InputError, match="cannot be read"):
+        read_json(tmp_path)
+
+
 def test_nearest_name_hints_at_what_is_close_and_keeps_silent_otherwise():
     assert nearest_name("spech", ["video", "speech", "gaze"]) == ' Did you mean "speech"?'
     assert nearest_name("zzz", ["video", "speech", "gaze"]) == ""

@@ -117,8 +117,12 @@ def test_other_formats_and_broken_meta_are_refused(copy: Path) -> None:
     with pytest.raises(InputError, match="format 99"):
         ScanStore(copy)
     path.write_text("{")
-    with pytest.raises(InputError, match="not valid JSON"):
+    with pytest.raises(InputError, match="not valid JSON.*delete the folder"):
         ScanStore(copy)
+    for content in ("[]", '{"format": 1}'):
+        path.write_text(content)
+        with pytest.raises(InputError, match="meta.json: damaged; delete the folder"):
+            ScanStore(copy)
 
 
 def test_not_a_store(tmp_path: Path) -> None:
@@ -135,6 +139,9 @@ def test_choosing_subjects(root: Path) -> None:
     assert len(store.select()) == len(store) == 3
     with pytest.raises(InputError, match='Did you mean "p001"'):
         store.select(subjects=["p01"])
+    for names in ("p000", 7):
+        with pytest.raises(InputError, match="exclude_subjects: .*give a list"):
+            store.select(exclude=names)
     with pytest.raises(InputError, match="no scan is left"):
         store.select(exclude=["p000", "p001"])
     with pytest.raises(InputError, match="no scan 's9'"):

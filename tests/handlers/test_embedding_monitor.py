@@ -46,3 +46,13 @@ def test_without_two_pairs_or_without_speech_nothing_is_reported(valid, predicti
     look = engine(valid, **{name: torch.randn(1, 2, 4) for name in prediction})
     EmbeddingMonitorHandler()(look)
     assert look.state.metrics == {}
+
+
+def test_figures_of_the_epoch_before_do_not_stay():
+    look = engine([[True, True]], **{name: torch.randn(1, 2, 4) for name in ("video", "speech")})
+    look.state.metrics["loss"] = 1.0
+    EmbeddingMonitorHandler()(look)
+    assert len(look.state.metrics) == 6
+    look.state.output["label"]["pair_valid"] = torch.tensor([[True, False]])
+    EmbeddingMonitorHandler()(look)
+    assert look.state.metrics == {"loss": 1.0}

@@ -9,6 +9,7 @@ from ignite.engine import Events
 from monai.engines.utils import IterationEvents
 
 from monai_usspeech.handlers.gradient_clip import GradientClipHandler
+from monai_usspeech.handlers.history import HistoryHandler
 from tests.engines.tiny import tiny_training
 
 
@@ -71,3 +72,42 @@ def test_a_gradient_that_is_not_finite_stops_training():
 def test_a_bound_must_be_positive(bounds):
     with pytest.raises(ValueError, match="positive"):
         GradientClipHandler(**bounds)
+
+
+def mixed_precision(handlers, scale: float, epochs: int = 1):
+    """A training with a gradient scaler that works on the CPU."""
+    trainer, parts, _ = tiny_training(lambda *_: handlers, epochs=epochs)
+    trainer.amp = True
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    trainer.add_event_handler(Events.STARTED, lambda engine: setattr(engine, "scaler", scaler))
+    return trainer, parts
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_step_that_the_scaler_skips_has_no_norm(tmp_path):
+    handler = HistoryHandler(str(tmp_path), every=1, draw=False)
+    trainer, _ = mixed_precision([GradientClipHandler(), handler], scale=2.0**127)
+    trainer.run()
+    rows, mean = handler.rows("iteration"), handler.rows("epoch")[0]
+    assert rows[0]["skipped"] == 1 and "gradient_norm" not in rows[0] and "clipped" not in rows[0]
+    assert rows[-1]["skipped"] == 0 and rows[-1]["gradient_norm"] > 0
+    assert 0 < mean["skipped"] < 1
+    assert torch.isfinite(torch.tensor(mean["gradient_norm"]))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_scaler_that_only_skips_stops_training():
+    trainer, parts = mixed_precision([GradientClipHandler()], scale=2.0**16, epochs=20)
+    parts["network"][3].bias.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(RuntimeError, match="not finite .* at iteration 50, for the 50th step in a row"):
+        trainer.run()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a CUDA device the scaler is not disabled")
+@pytest.mark.filterwarnings("ignore")
+def test_a_disabled_scaler_guards_nothing():
+    trainer, parts, _ = tiny_training(lambda *_: [GradientClipHandler()], epochs=1)
+    trainer.amp = True  # without a CUDA device the trainer's own scaler is disabled
+    parts["network"][3].bias.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(RuntimeError, match="not finite .* at iteration 1:"):
+        trainer.run()

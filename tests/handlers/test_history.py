@@ -6,10 +6,11 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from ignite.engine import Engine
 from PIL import Image
 
-from monai_usspeech.handlers.history import HistoryHandler
+from monai_usspeech.handlers.history import HistoryHandler, iteration_values
 
 
 def run(folder, outputs, epochs=2, **options):
@@ -68,3 +69,28 @@ def test_the_curves_are_a_picture(tmp_path):
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.width > 300
         assert picture.convert("L").getextrema() == pytest.approx((0, 255), abs=60)
+
+
+def test_a_number_that_an_epoch_lacks_is_not_that_of_the_epoch_before(tmp_path):
+    epochs = {1: {"loss": 1.0, "terms": {"loss_cls": 0.5}}, 2: {"loss": 2.0, "terms": {}}}
+    handler = HistoryHandler(str(tmp_path), draw=False)
+    engine = Engine(lambda engine, batch: epochs[engine.state.epoch])
+    handler.attach(engine)
+    engine.run([0], max_epochs=2)
+    assert ["loss_cls" in row for row in handler.rows("epoch")] == [True, False]
+    assert "loss_cls" not in engine.state.metrics
+
+
+def test_the_share_of_clips_with_high_affinity_is_a_number_of_the_batch(tmp_path):
+    output = {"loss": 1.0, "label": {"affinity": torch.tensor([1.0, 0.0, 0.0, 1.0])}}
+    assert iteration_values(output)["high_affinity"] == 0.5
+
+
+def test_the_log_says_what_is_trained_on(tmp_path, caplog):
+    class Data:
+        def summary(self):
+            return {"clips": 12, "share_high_affinity": 0.25}
+
+    with caplog.at_level("INFO"):
+        run(tmp_path, outputs(), dataset=Data())
+    assert "clips 12, share_high_affinity 0.25" in caplog.text

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from monai_usspeech.handlers import non_finite
 from monai_usspeech.handlers.non_finite import NonFiniteLossHandler
 from tests.engines.tiny import Numbers, tiny_training
 
@@ -34,3 +36,12 @@ def test_a_finite_loss_leaves_no_trace(tmp_path):
     trainer, _, _ = tiny_training(lambda *_: [NonFiniteLossHandler(str(tmp_path))], epochs=1)
     trainer.run()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_each_process_keeps_its_own_part_of_the_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr(non_finite, "idist", SimpleNamespace(get_rank=lambda: 1, get_world_size=lambda: 2))
+    trainer, parts, _ = tiny_training(lambda *_: [NonFiniteLossHandler(str(tmp_path), Numbers())], epochs=1)
+    parts["network"][3].bias.data.fill_(float("nan"))
+    with pytest.raises(RuntimeError, match="non_finite_rank1.json"):
+        trainer.run()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["non_finite_rank1.json", "non_finite_rank1.pt"]

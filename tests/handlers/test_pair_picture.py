@@ -68,6 +68,26 @@ def test_valid_pairs_come_first_and_masked_ones_say_so(store):
     assert any(t.startswith("masked") for t in words(draw_pairs_picture(batch, dataset, max_clips=2)))
 
 
+@pytest.mark.parametrize("reversal", ["shown", "time"])
+def test_the_caption_names_both_orders_of_the_class(store, reversal):
+    dataset = ClipDataset(store, pairs=False, order_reversal=reversal)
+    others = set()
+    for item in range(len(dataset)):
+        batch = default_collate([dataset[item]])
+        text = words(draw_pairs_picture(batch, dataset))
+        (caption,) = (t for t in text if t.startswith("order class"))
+        true_places = batch["order_times"][0].argsort().argsort().tolist()
+        badges = [t for t in text if t in ("1", "2", "3", "4")]
+        assert badges == [str(place + 1) for place in true_places]
+        other = [4 - place for place in true_places] if reversal == "time" else badges[::-1]
+        pair = {" ".join(badges), " ".join(map(str, other))}
+        stated, _, rest = caption.partition(": ")[2].partition(", or ")
+        assert stated == min(pair) and {stated, rest[:7]} == pair  # in every class the first in dictionary order leads
+        assert rest[7:].startswith(f" ({reversal} backwards)")
+        others.add(rest[:7])
+    assert len(others) > 4
+
+
 @pytest.mark.parametrize("row", [{"pairs": False}, {"gate": False}, {"statistics": "band", "n_pairs": 1}])
 def test_every_method_row_can_be_drawn(store, row):
     dataset = ClipDataset(store, **row)

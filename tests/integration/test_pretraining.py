@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from monai_usspeech.data.files import InputError
 from monai_usspeech.networks import VideoSpeechNet, load_initialisation
 from tests.conftest import REPOSITORY
 from tests.data.store_factory import make_store
@@ -76,6 +77,23 @@ def test_the_defaults_are_the_paper(store, tmp_path):
     assert (optimizer.defaults["momentum"], optimizer.defaults["weight_decay"]) == (0.9, 5e-4)
     network = training.parser.get_parsed_content("network")
     assert sum(p.numel() for p in network.video_stream.parameters()) > 25e6
+
+
+@pytest.mark.parametrize(
+    ("overlays", "settings", "reversal"),
+    [
+        ((), {}, "shown"),
+        ((row("plus"),), {"voice_activity": "energy"}, "time"),
+        ((), {"order_reversal": "time"}, "time"),
+    ],
+)
+def test_one_word_sets_the_order_label_and_the_head_that_fits_it(store, tmp_path, overlays, settings, reversal):
+    # A head that shows backwards cannot tell the classes of "time" apart, so the two must go together.
+    training = workflow(store, tmp_path, *overlays, CPU, **settings)
+    training.initialize()
+    assert training.parser.get_parsed_content("network").order.symmetric is (reversal == "shown")
+    assert training.parser.get_parsed_content("train#dataset").order_reversal == reversal
+    assert training.parser.get_parsed_content("settings")["order_reversal"] == reversal
 
 
 def test_the_weights_of_a_run_start_another(store, tmp_path):
@@ -149,6 +167,30 @@ def test_a_run_killed_by_the_system_ends_as_one_that_was_not(store, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_refused_resume_is_one_line_and_changes_nothing(store, tmp_path):
+    assert run(command(store, tmp_path, CPU, max_epochs=1)).returncode == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    done = run(command(store, tmp_path, CPU, max_epochs=1, batch_size=6))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'run_state.pt'}: the run there was made with")
+    assert "Traceback" not in done.stderr
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("content", [None, b"not weights"])
+def test_an_initialisation_that_cannot_be_used_is_one_line(store, tmp_path, content):
+    path = tmp_path / "weights.pt"
+    if content is not None:
+        path.write_bytes(content)
+    done = run(command(store, tmp_path / "run", CPU, initialisation=path))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: initialisation: ")
+    assert "weights.pt" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
 def test_two_processes_train_on_the_batches_of_one(store, tmp_path):
     launcher = ("torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "monai.bundle")
     done = run(command(store, tmp_path, CPU, MULTI_GPU, launcher=launcher, num_workers=0))
@@ -159,3 +201,33 @@ def test_two_processes_train_on_the_batches_of_one(store, tmp_path):
     assert state["progress"]["epoch_length"] == clips // TINY["batch_size"]
     # The weights are those of the plain network, without the wrapper's prefix.
     assert load_initialisation(VideoSpeechNet(backbone="se_resnext_small"), str(tmp_path / "model.pt")).missing == ()
+
+
+@pytest.mark.parametrize("changed", [{"loss#contrastive#temperature": 0.5}, {"optimizer#weight_decay": 0.1}])
+def test_another_form_of_the_loss_or_optimiser_is_not_a_resume(store, tmp_path, changed):
+    for settings in ({"max_epochs": 1}, {"max_epochs": 1, **changed}):
+        training = workflow(store, tmp_path, **small(), **settings)
+        training.initialize()
+        if settings == {"max_epochs": 1}:
+            training.run()
+    # MONAI wraps what the making of a component raises.
+    with pytest.raises(RuntimeError) as raised:
+        training.parser.get_parsed_content("train#trainer")
+    assert isinstance(raised.value.__cause__, InputError)
+    assert f"other settings: {next(iter(changed)).rpartition('#')[2]} was" in str(raised.value.__cause__)
+
+
+def test_the_log_of_a_run_has_the_affinity_figures(store, tmp_path, caplog):
+    training = workflow(store, tmp_path, CPU, max_epochs=1)
+    training.initialize()
+    with caplog.at_level("INFO"):
+        training.run()
+    assert "share_high_affinity" in caplog.text
+    assert 0 < epochs(tmp_path)[0]["high_affinity"] <= 1
+
+
+def test_mixed_precision_follows_the_device(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for device, amp in (("cpu", False), ("cuda:0", True)):
+        training = workflow(store, tmp_path, CPU, device=device)
+        assert training.parser.get_parsed_content("amp") is amp

@@ -135,7 +135,11 @@ def test_every_plane_comes_first_once_in_13_scans():
     [
         ({"size": 129}, "even"), ({"size": 64}, "at least 96"), ({"seed": -1}, "seed"), ({"seconds": 0}, "than 0"),
         ({"dwell": (8, 4)}, "smaller first"), ({"freeze_share": 2}, "0..1"), ({"grid": (8, 8)}, "at least 16"),
-        ({"narration": {"gapp": 1}}, 'Did you mean "gap"'), ({"narration": {"plane_share": 2}}, "must not exceed 1"),
+        ({"narration": {"gapp": 1}}, 'Did you mean "gap"'), ({"narration": {"plane_share": 2}}, "0..1"),
+        ({"narration": {"plane_share": 0.9, "organ_share": 0.9}}, "must not exceed 1"), ({"grid": 8}, "two numbers"),
+        ({"narration": {"gap": -1}}, "negative"), ({"narration": 5}, "by name"), ({"dwell": 3}, "two numbers"),
+        ({"snr": "abc"}, "two numbers"), ({"size": "abc"}, "a number"), ({"size": 128.5}, "whole number"),
+        ({"seconds": float("nan")}, "a number"),
     ],
 )  # fmt: skip
 def test_settings_out_of_range_are_named(settings: dict, message: str):

@@ -99,6 +99,12 @@ def test_unknown_settings_are_an_input_error(tmp_path: Path):
         generate_phantom(tmp_path, dwel=(1, 2))
     with pytest.raises(SystemExit, match="even"):
         generate(output_dir=tmp_path, size=97)
+    for setting in ({"n_scans": 1.5}, {"n_scans": 0}, {"crf": 60}, {"workers": -1}):
+        with pytest.raises(InputError, match=f"{next(iter(setting))} is"):
+            generate_phantom(tmp_path, **{**SETTINGS, **setting})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="another output_dir"):
+        generate_phantom(tmp_path / "file", n_scans=1, **SETTINGS)
 
 
 def test_an_interrupted_run_leaves_no_whole_looking_scan_and_is_taken_up(folder: Path, tmp_path: Path, monkeypatch):

@@ -86,6 +86,18 @@ def test_table_and_contact_sheet(store: Path) -> None:
     assert (store / "fan_crops.png").stat().st_size > 10_000
 
 
+def test_a_damaged_scan_costs_neither_table_nor_contact_sheet(files: Path, copy: Path) -> None:
+    frames = copy / "s001" / "frames.bin"
+    frames.write_bytes(bytes(len(frames.read_bytes())))
+    (copy / "gone").mkdir()
+    (copy / "gone" / "meta.json").write_text("{")
+    report = prepare_scans(files, copy, **{**QUICK, "contact_sheet": True})
+    assert report.failed == ("s001",) and report.skipped == ("s000", "s002") and report.extra == ("gone",)
+    assert "delete the folder" in report.table[1].note and (copy / "fan_crops.png").exists()
+    rows = list(csv.DictReader((copy / "prepare.csv").open()))
+    assert [row["status"] for row in rows] == ["skipped", "failed", "skipped"]
+
+
 def test_running_again_does_nothing(files: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_module, "prepare_scan", lambda *_: pytest.fail("nothing was to be done"))
     before = contents(copy)
@@ -291,7 +303,8 @@ def test_truncated_and_short_scans_are_kept_when_asked_for(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("setting", "value"),
     [("size", 7), ("size", "64"), ("frame_rate", 0), ("frame_rate", float("nan")), ("codec", "jpg"), ("quality", 0),
-     ("min_seconds", -1), ("voice_activity", ["energetic"]), ("workers", -1), ("workers", 1.5)],
+     ("min_seconds", -1), ("voice_activity", ["energetic"]), ("workers", -1), ("workers", 1.5),
+     ("voice_activity", 5), ("contact_sheet", "false"), ("show_source", "no"), ("allow_truncated", 1)],
 )  # fmt: skip
 def test_settings_out_of_range_are_named(files: Path, tmp_path: Path, setting: str, value: object) -> None:
     with pytest.raises(InputError, match=setting):
