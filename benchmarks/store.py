@@ -8,7 +8,7 @@ speech). The store checks a checksum on every read; the peers check nothing. Pre
 the video's own duration, beside bare decoding of the same file with PyAV, which no preparation can beat. Seconds are
 processor seconds of one core, so that a busy machine changes little::
 
-    python benchmarks/store.py --folder /tmp/bench
+    python benchmarks/store.py --folder FOLDER
 """
 
 from __future__ import annotations

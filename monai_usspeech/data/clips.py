@@ -56,6 +56,8 @@ class ClipDataset(Dataset):
         float32: 1 when the clip may give pairs, else 0.
     ``frame_times``, ``speech_pos_start``, ``speech_neg_start``, ``shift``
         float64 ``[K]`` seconds of the scan (NaN: no window), and int64 ``[K]`` (0: none): what was drawn.
+    ``negative_clip_index``
+        int64 ``[K]``: the clip in which the negative window begins (-1: none).
     ``speech_max_db``, ``speech_mean``, ``speech_std``
         float32 (``[256]`` for the last two with ``statistics="band"``): level statistics of the scan's speech.
     ``order_frames``
@@ -313,11 +315,18 @@ class ClipDataset(Dataset):
         values.update(
             frame_times=record.frame_times,
             shift=record.shifts,
+            negative_clip_index=self._clip_of(record.negative_starts),
             pair_valid=record.valid,
             neg_valid=record.shifts != 0,
             affinity=np.float32(affinity),
         )
         return {**values, **self._speech_level(scan)}
+
+    def _clip_of(self, starts: np.ndarray) -> np.ndarray:
+        seconds = self.settings.clip_seconds
+        # The smallest part of a clip is added because a window may begin just where a clip does.
+        clips = np.floor(starts / seconds + 1e-9)
+        return np.nan_to_num(clips, nan=-1).astype(np.int64)
 
     def _speech_level(self, scan: StoredScan) -> dict[str, Any]:
         shape = (256,) if self.statistics == "band" else ()

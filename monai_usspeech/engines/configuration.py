@@ -90,18 +90,22 @@ def report_input_errors() -> None:
 
     MONAI wraps whatever a component raises in an error of its own, so that the sentence a user needs is in the middle
     of two tracebacks. From now on an uncaught error that comes from an :class:`~monai_usspeech.data.InputError` prints
-    that sentence alone. Every other error is shown as before.
+    that sentence alone. Every other error is shown as before; when MONAI has wrapped it, what was wrong stands once
+    more in the last line.
     """
     shown = sys.excepthook
 
     def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__ or cause.__context__
-        if cause is None:
-            shown(kind, error, traceback)
-        else:
-            print(f"error: {_sentence(cause)}", file=sys.stderr)
+        chain = [error]
+        while (cause := chain[-1].__cause__) is not None:
+            chain.append(cause)
+        ours = next((link for link in chain if isinstance(link, InputError)), None)
+        if ours is not None:
+            print(f"error: {_sentence(ours)}", file=sys.stderr)
+            return
+        shown(kind, error, traceback)
+        if len(chain) > 1:
+            print(f"error: {type(chain[-1]).__name__}: {chain[-1]}", file=sys.stderr)
 
     sys.excepthook = show
 

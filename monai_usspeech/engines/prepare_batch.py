@@ -16,7 +16,7 @@ from monai_usspeech.transforms.spectrogram import LogSpectrogram
 __all__ = ["PrepareVideoSpeechBatch"]
 
 _TARGETS = (
-    *("pair_valid", "neg_valid", "shift", "affinity"),
+    *("pair_valid", "neg_valid", "negative_clip_index", "affinity"),
     *("order_valid", "order_label"),
     *("scan_index", "clip_index"),
 )

@@ -143,7 +143,7 @@ class VideoSpeechLoss(_Loss):
             target: ``pair_valid`` bool ``[B, K]``; optional ``neg_valid`` bool ``[B, K]``, a pair counts when both
                 hold; ``clip_id`` int ``[B]``, unique per clip; ``order_label`` int ``[B]``; ``order_valid`` bool
                 ``[B]``; for ``exclude_neighbours`` ``scan_index`` and ``clip_index`` int ``[B]`` and, where known,
-                ``shift`` int ``[B, K]``, clips from the frame's clip to the hard negative's.
+                ``negative_clip_index`` int ``[B, K]``, the clip that the hard negative comes from.
 
         Returns:
             Scalar, float32 or wider.
@@ -210,8 +210,8 @@ class VideoSpeechLoss(_Loss):
         for name in ("scan_index", "clip_index"):
             if name in target:
                 items[name] = target[name].repeat_interleave(groups)
-        if "shift" in target and "clip_index" in items:
-            items["negative_clip_index"] = items["clip_index"] + target["shift"].flatten()
+        if "negative_clip_index" in target and "clip_index" in items:
+            items["negative_clip_index"] = target["negative_clip_index"].flatten()
         video, speech, negative = (embedding.flatten(0, 1) for embedding in embeddings)
         loss: Tensor = self.contrastive(video, speech, negative, **items)
         with torch.no_grad():

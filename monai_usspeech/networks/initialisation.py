@@ -50,6 +50,10 @@ class InitialisationReport:
     unexpected: tuple[str, ...]
     adapted: tuple[str, ...]
 
+    def __str__(self) -> str:
+        counts = f"{len(self.loaded)} tensors loaded, {len(self.missing)} kept, {len(self.unexpected)} left aside"
+        return "; ".join([counts, *self.adapted])
+
 
 def read_checkpoint(path: str | os.PathLike) -> dict[str, Tensor]:
     """Read the named weights of a checkpoint file, without running code from it.

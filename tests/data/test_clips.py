@@ -61,6 +61,7 @@ def test_the_sample_has_the_agreed_keys_shapes_and_types(store):
         "speech_pos_start": (torch.float64, (3,)),
         "speech_neg_start": (torch.float64, (3,)),
         "shift": (torch.int64, (3,)),
+        "negative_clip_index": (torch.int64, (3,)),
         "order_times": (torch.float64, (4,)),
         "speech_max_db": (torch.float32, ()),
         "speech_mean": (torch.float32, ()),
@@ -325,3 +326,19 @@ def test_what_cannot_be_is_said_at_once(store, tmp_path):
         ClipDataset(store, affinity_start=2.0)
     with pytest.raises(ValueError, match="gap"):
         ClipDataset(store, order_gap=(1.0, 1.5))
+
+
+@pytest.mark.parametrize("unit", ["interval", "second"])
+def test_the_clip_of_the_negative_is_where_its_window_begins(store, unit):
+    dataset = ClipDataset(store, gate=False, shift_unit=unit, seed=3)
+    seen = 0
+    for sample in (dataset[(epoch, item)] for epoch in range(3) for item in range(len(dataset))):
+        for clip, start, shift in zip(sample["negative_clip_index"], sample["speech_neg_start"], sample["shift"]):
+            if torch.isnan(start):
+                assert clip == -1
+                continue
+            assert clip * 2.0 <= start + 1e-6 < (clip + 1) * 2.0 + 1e-6
+            if unit == "interval":
+                assert clip == sample["clip_index"] + shift
+            seen += 1
+    assert seen > 20

@@ -142,7 +142,8 @@ def test_a_pair_counts_only_with_its_negative_and_neighbours_reach_the_contrasti
     neg_valid[1] = False
     loss = VideoSpeechLoss(contrastive=CrossModalContrastiveLoss(exclude_neighbours=1))
     shift = torch.tensor([[1, -2], [2, 3], [4, -1], [1, 1], [-3, 2]])
-    loss(prediction, {**target, "neg_valid": neg_valid, "shift": shift})
+    negative_clip = target["clip_index"][:, None] + shift
+    loss(prediction, {**target, "neg_valid": neg_valid, "negative_clip_index": negative_clip})
     assert loss.figures["pairs_used"] == 8
     scan, clip = target["scan_index"].repeat_interleave(2), target["clip_index"].repeat_interleave(2)
     flat = [prediction[name].flatten(0, 1) for name in ("video", "speech", "negative")]
