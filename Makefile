@@ -35,10 +35,12 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: setup.cfg | $(VENV)/bin/python
+	@echo "Installing into $(VENV): torch is large, this can take a few minutes."
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
 $(VENV)/installed-test: setup.cfg | $(VENV)/bin/python
+	@echo "Installing into $(VENV) with what the tests need: torch is large, this can take a few minutes."
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $@
 

@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,21 +17,24 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from monai_usspeech.data.clip_index import ClipIndex
-from monai_usspeech.data.files import InputError, nearest_name
-from monai_usspeech.data.store import STORE_SAMPLE_RATE, ScanStore, StoredScan
-from monai_usspeech.transforms.augmentation import draw_augmentation
-from monai_usspeech.transforms.order import draw_order, draw_order_times, order_decidable, order_label
+from monai_usspeech.data.clip_parts import (
+    ORDER_FRAMES,
+    as_input_error,
+    checked_augmentation,
+    clip_augmentation,
+    clip_order_times,
+    item_random_state,
+    order_visible,
+    pair_values,
+    speech_level,
+)
+from monai_usspeech.data.files import InputError
+from monai_usspeech.data.store import ScanStore, StoredScan
+from monai_usspeech.transforms.order import draw_order, draw_order_times, order_label
 from monai_usspeech.transforms.pair_sampling import STEP, PairRecord, PairSettings, draw_pairs, frame_on_display
 from monai_usspeech.transforms.voice_activity import window_activity
 
-__all__ = ["ClipDataset", "item_random_state"]
-
-_ORDER_FRAMES = 4
-
-
-def item_random_state(seed: int, epoch: int, item: int) -> np.random.RandomState:
-    """The random source of one item of one epoch: the same in any process, at any time, in any order of reading."""
-    return np.random.RandomState(np.random.Philox(np.random.SeedSequence((seed, epoch, item))))
+__all__ = ["ClipDataset"]
 
 
 class ClipDataset(Dataset):
@@ -146,14 +147,14 @@ class ClipDataset(Dataset):
         self.store = store if isinstance(store, ScanStore) else ScanStore(store)
         self.pairs, self.order, self.gate, self.seed, self.statistics = pairs, order, gate, seed, statistics
         self.voice_activity = voice_activity
-        with _as_input_error():
+        with as_input_error():
             self.settings = PairSettings(
                 clip_seconds, window_seconds, n_pairs, shift_range, shift_unit, shift_sign, affinity_threshold
             )
             if order:
                 draw_order_times(np.random.RandomState(0), 0.0, clip_seconds, order_gap)  # a wrong gap shows now
         self.affinity_start, self.affinity_epochs = affinity_start, affinity_epochs
-        self.augment = None if augment is None else _checked_augmentation(augment)
+        self.augment = None if augment is None else checked_augmentation(augment)
         self.order_gap, self.order_threshold, self.order_reversal = order_gap, order_threshold, order_reversal
         scans = self.store.select(subjects=subjects, exclude=exclude_subjects)
         self.scans: tuple[StoredScan, ...] = tuple(scan for scan in scans if order or scan.has_speech)
@@ -187,26 +188,28 @@ class ClipDataset(Dataset):
         scan_index, clip = self.locate(number)
         number = range(len(self))[number]
         rng = item_random_state(self.seed, epoch, number)
-        scan, times = self.scans[scan_index], self.scans[scan_index].times
+        scan, times, seconds = self.scans[scan_index], self.scans[scan_index].times, self.settings.clip_seconds
         sample: dict[str, Any] = {"scan_index": np.int64(scan_index), "clip_index": np.int64(clip)}
         wanted: list[np.ndarray] = []
         if self.pairs:
             record, affinity = self.draw(rng, scan_index, clip, epoch)
             wanted.append(frame_on_display(times, record.frame_times))
-            sample.update(self._pair_values(scan, record, affinity))
+            sample.update(pair_values(scan, record, affinity, self.settings))
+            sample.update(speech_level(scan, self.statistics))
         if self.order:
-            order_times, distinct = self._order_times(rng, times, clip)
+            order_times, distinct = clip_order_times(rng, times, clip * seconds, seconds, self.order_gap)
             permutation = draw_order(rng)
             wanted.append(frame_on_display(times, order_times))
         frames = scan.read_frames(np.concatenate(wanted))[:, None]
         if self.pairs:
             sample["frames"] = frames[: self.settings.n_pairs]
         if self.order:
-            ordered = frames[-_ORDER_FRAMES:]
-            sample["order_valid"] = np.bool_(distinct and self._decidable(ordered))
+            ordered = frames[-ORDER_FRAMES:]
+            sample["order_valid"] = np.bool_(distinct and order_visible(ordered, self.order_threshold))
             sample["order_frames"], sample["order_times"] = ordered[permutation], order_times[permutation]
             sample["order_label"] = np.int64(order_label(permutation, self.order_reversal))
-        sample.update(self._augmentation(rng))
+        if self.augment is not None:
+            sample.update(clip_augmentation(rng, self.augment, self.settings.n_pairs if self.pairs else 0, self.order))
         return {name: torch.from_numpy(np.ascontiguousarray(value)) if np.ndim(value) else torch.tensor(value)
                 for name, value in sample.items()}  # fmt: skip
 
@@ -214,7 +217,7 @@ class ClipDataset(Dataset):
         """Fetch a batch; :class:`torch.utils.data.DataLoader` calls this once for each batch."""
         return [self[item] for item in items]
 
-    # What an item is --------------------------------------------------------------------------------------------------
+    # What an item is
 
     def locate(self, number: int) -> tuple[int, int]:
         """``(scan index, clip index)`` of item ``number``.
@@ -267,7 +270,7 @@ class ClipDataset(Dataset):
             "share_with_pairs": float(self.high.mean()) if self.pairs else 0.0,
         }
 
-    # Drawing ----------------------------------------------------------------------------------------------------------
+    # Drawing
 
     def draw(self, rng: np.random.RandomState, scan_index: int, clip: int, epoch: int) -> tuple[PairRecord, bool]:
         """Draw the pairs of a clip, without reading frames or speech.
@@ -289,87 +292,3 @@ class ClipDataset(Dataset):
         # The sound of a clip with little voice still passes through the network's normalisation: draw real windows.
         record = draw_pairs(rng, clip, len(usable), usable=self.index.usable(None, scan_index), **arguments)
         return replace(record, valid=np.zeros_like(record.valid)), False
-
-    def _order_times(self, rng: np.random.RandomState, times: np.ndarray, clip: int) -> tuple[np.ndarray, bool]:
-        """Four increasing times of the clip, and whether four different frames are on display then."""
-        begin, length = clip * self.settings.clip_seconds, self.settings.clip_seconds
-        here = np.searchsorted(times, (begin, begin + length))
-        interval = float(np.median(np.diff(times[slice(*here)]))) if here[1] - here[0] >= _ORDER_FRAMES else length
-        shortest, longest = (max(gap, interval * (1 + 1e-6)) for gap in self.order_gap)
-        if shortest * (_ORDER_FRAMES - 1) >= length:
-            return begin + length * (np.arange(_ORDER_FRAMES) + 0.5) / _ORDER_FRAMES, False
-        drawn = draw_order_times(rng, begin, length, (shortest, longest))
-        return drawn, len(np.unique(frame_on_display(times, drawn))) == _ORDER_FRAMES
-
-    def _decidable(self, frames: np.ndarray) -> bool:
-        step = max(1, frames.shape[-1] // 96)  # a mean over some 10,000 pixels is as good as one over all of them
-        return order_decidable(np.ascontiguousarray(frames[..., ::step, ::step]), self.order_threshold)
-
-    def _pair_values(self, scan: StoredScan, record: PairRecord, affinity: bool) -> dict[str, Any]:
-        length = round(self.settings.window_seconds * STORE_SAMPLE_RATE)
-        values: dict[str, Any] = {}
-        for name, starts in (("speech_pos", record.positive_starts), ("speech_neg", record.negative_starts)):
-            silence = np.zeros(length, np.int16)
-            values[name] = np.stack([silence if np.isnan(s) else scan.read_speech(float(s), length) for s in starts])
-            values[f"{name}_start"] = starts
-        values.update(
-            frame_times=record.frame_times,
-            shift=record.shifts,
-            negative_clip_index=self._clip_of(record.negative_starts),
-            pair_valid=record.valid,
-            neg_valid=record.shifts != 0,
-            affinity=np.float32(affinity),
-        )
-        return {**values, **self._speech_level(scan)}
-
-    def _clip_of(self, starts: np.ndarray) -> np.ndarray:
-        seconds = self.settings.clip_seconds
-        # The smallest part of a clip is added because a window may begin just where a clip does.
-        clips = np.floor(starts / seconds + 1e-9)
-        return np.nan_to_num(clips, nan=-1).astype(np.int64)
-
-    def _speech_level(self, scan: StoredScan) -> dict[str, Any]:
-        shape = (256,) if self.statistics == "band" else ()
-        known = scan.speech_statistics
-        if known is None:
-            mean, std, max_db = np.zeros(shape), np.ones(shape), 0.0
-        else:
-            band = "band_" if self.statistics == "band" else ""
-            mean, std, max_db = np.asarray(known[f"{band}mean"]), np.asarray(known[f"{band}std"]), known["max_db"]
-        return {
-            "speech_max_db": np.float32(max_db),
-            "speech_mean": mean.astype(np.float32),
-            "speech_std": std.astype(np.float32),
-        }
-
-    def _augmentation(self, rng: np.random.RandomState) -> dict[str, np.ndarray]:
-        if self.augment is None:
-            return {}
-        out: dict[str, np.ndarray] = {}
-        if self.pairs:
-            shared = {name: value for name, value in self.augment.items() if name not in ("jitter", "noise")}
-            drawn = draw_augmentation(rng, self.settings.n_pairs, **shared)
-            out.update({f"frames_{name}": value for name, value in drawn.items()})
-        if self.order:
-            drawn = draw_augmentation(rng, _ORDER_FRAMES, **{"jitter": 5 / 256, "noise": 0.02, **self.augment})
-            out.update({f"order_frames_{name}": value for name, value in drawn.items()})
-        return out
-
-
-@contextmanager
-def _as_input_error() -> Iterator[None]:
-    """A number out of its range comes from the user's configuration: let it be told in one line."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise InputError(f"ClipDataset: {error}") from error
-
-
-def _checked_augmentation(augment: Mapping[str, Any]) -> dict[str, Any]:
-    known = [name for name in inspect.signature(draw_augmentation).parameters if name not in ("rng", "frames")]
-    for name in augment:
-        if name not in known:
-            raise InputError(f'ClipDataset: augment has no option "{name}".{nearest_name(name, known)}')
-    with _as_input_error():
-        draw_augmentation(np.random.RandomState(0), _ORDER_FRAMES, **augment)  # a range that is not one shows now
-    return dict(augment)
