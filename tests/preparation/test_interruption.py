@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,11 +30,21 @@ from tests.preparation.test_scans import contents
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SETTINGS = {"size": 64, "progress": False, "contact_sheet": False}
+# A shell that starts the tests in the background has SIGINT ignored, and processes inherit that.
 RUN = (
-    "import sys; from monai_usspeech.preparation import prepare\n"
+    "import signal, sys; from monai_usspeech.preparation import prepare\n"
     "if __name__ == '__main__':\n"
+    "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "    prepare(sys.argv[1], sys.argv[2], size=64, progress=False, contact_sheet=False, workers=2)\n"
 )
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_interrupts() -> Iterator[None]:
+    """The same for this process: Ctrl-C raises, whatever started the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")
