@@ -76,6 +76,7 @@ class HistoryHandler:
         self._iteration = 0
         self._started = False
         self._reported: set[str] = set()
+        self._epochs: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer; attach it before the handlers that log ``engine.state.metrics``."""
@@ -117,11 +118,13 @@ class HistoryHandler:
         kept = [row for row in self._read() if row["iteration"] <= self._iteration]
         with atomic_file(self.path, "w") as file:
             file.writelines(json.dumps(row) + "\n" for row in kept)
+        self._epochs = [row for row in kept if row["kind"] == "epoch"]
 
-    def _append(self, engine: Engine, kind: str, values: dict[str, float]) -> None:
-        place = {"kind": kind, "epoch": engine.state.epoch, "iteration": engine.state.iteration}
+    def _append(self, engine: Engine, kind: str, values: dict[str, float]) -> dict[str, Any]:
+        row = {"kind": kind, "epoch": engine.state.epoch, "iteration": engine.state.iteration, **values}
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({**place, **values}) + "\n")
+            file.write(json.dumps(row) + "\n")
+        return row
 
     def _iteration_completed(self, engine: Engine) -> None:
         values = iteration_values(iteration_output(engine))
@@ -140,10 +143,10 @@ class HistoryHandler:
             engine.state.metrics.pop(name, None)  # the trainer keeps its metrics: what stands there is last epoch's
         self._reported = set(means)
         engine.state.metrics.update(means)
-        self._append(engine, "epoch", {**means, **_scalars(engine.state.metrics)})
+        self._epochs.append(self._append(engine, "epoch", {**means, **_scalars(engine.state.metrics)}))
         self._sums, self._counts = {}, {}
         if self.draw:
-            draw_curves(self.rows("epoch"), self.folder / "curves.png")
+            draw_curves(self._epochs, self.folder / "curves.png")
 
 
 def _scalars(metrics: dict[str, Any]) -> dict[str, float]:

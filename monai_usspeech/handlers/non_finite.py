@@ -9,13 +9,13 @@ import math
 from pathlib import Path
 from typing import Any, cast
 
-import ignite.distributed as idist
 import torch
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 
 from monai_usspeech.data.files import atomic_file, write_json
 from monai_usspeech.engines.trainer import iteration_output
+from monai_usspeech.handlers.processes import process_count, process_rank
 
 __all__ = ["NonFiniteLossHandler"]
 
@@ -55,7 +55,7 @@ class NonFiniteLossHandler:
         terms = {name: float(value) for name, value in getattr(engine.loss_function, "terms", {}).items()}
         self.folder.mkdir(parents=True, exist_ok=True)
         place = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
-        stem = "non_finite" if idist.get_world_size() == 1 else f"non_finite_rank{idist.get_rank()}"
+        stem = "non_finite" if process_count() == 1 else f"non_finite_rank{process_rank()}"
         report, tensors = self.folder / f"{stem}.json", self.folder / f"{stem}.pt"
         # JSON has no NaN: the numbers are written as words.
         words = {name: str(value) for name, value in terms.items()}

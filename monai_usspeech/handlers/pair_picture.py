@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
@@ -27,6 +26,7 @@ from monai_usspeech.data.clips import ClipDataset
 from monai_usspeech.data.files import atomic_file
 from monai_usspeech.data.store import STORE_SAMPLE_RATE
 from monai_usspeech.handlers.pair_timeline import COLOURS, draw_timeline
+from monai_usspeech.handlers.processes import process_rank
 from monai_usspeech.transforms.augmentation import apply_augmentation
 from monai_usspeech.transforms.order import order_members
 from monai_usspeech.transforms.pair_sampling import STEP
@@ -61,7 +61,7 @@ class PairPictureHandler:
         if self._done:
             return
         self._done = True
-        if idist.get_rank() != 0 or self.path.exists():
+        if process_rank() != 0 or self.path.exists():
             return
         batch = cast(Mapping[str, Tensor], engine.state.batch)
         figure = draw_pairs_picture(batch, self.dataset, self.max_clips)

@@ -10,8 +10,6 @@ from typing import Any
 from ignite.engine import Engine
 from ignite.handlers import ProgressBar
 
-from monai_usspeech.handlers.history import iteration_values
-
 __all__ = ["TrainingProgressBar"]
 
 
@@ -34,4 +32,4 @@ class TrainingProgressBar(ProgressBar):
 
 
 def _losses(output: dict[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in iteration_values(output).items() if name.startswith("loss")}
+    return {"loss": output["loss"].item(), **output["terms"]}

@@ -22,6 +22,7 @@ import monai_usspeech
 from monai_usspeech.data.files import InputError, atomic_file
 from monai_usspeech.engines.configuration import write_configuration
 from monai_usspeech.engines.trainer import step_is_due
+from monai_usspeech.handlers.processes import process_count, process_rank
 
 __all__ = ["RunStateHandler", "random_state", "set_random_state"]
 
@@ -120,7 +121,7 @@ class RunStateHandler:
 
     def _start(self, engine: SupervisedTrainer) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if _rank() == 0:
+        if process_rank() == 0:
             write_configuration(self.path.parent)
         if self._state is not None:
             self._load(engine, self._state)
@@ -152,7 +153,7 @@ class RunStateHandler:
             self._save(engine)
 
     def _completed(self, engine: SupervisedTrainer) -> None:
-        if self.weights is None or _rank() != 0:
+        if self.weights is None or process_rank() != 0:
             return
         with atomic_file(self.weights) as file:
             torch.save(_unwrapped(self.save_dict["network"]).state_dict(), file)
@@ -162,10 +163,10 @@ class RunStateHandler:
         self._due = False
         mine = random_state()
         ranks: list[Any] = [mine]
-        if dist.is_available() and dist.is_initialized():
-            ranks = [None] * dist.get_world_size()
+        if process_count() > 1:
+            ranks = [None] * process_count()
             dist.all_gather_object(ranks, mine)
-        if _rank() != 0:
+        if process_rank() != 0:
             return
         state = {
             "format": _FORMAT,
@@ -206,10 +207,10 @@ class RunStateHandler:
                 _unwrapped(item).load_state_dict(state[name])
         if "scaler" in state and engine.scaler is not None:
             engine.scaler.load_state_dict(state["scaler"])
-        if _rank() < len(state["random"]):
+        if process_rank() < len(state["random"]):
             # A data loader draws from torch's random source whenever it is started. In the middle of an epoch the run
             # that was not interrupted does not start it, so there the sources are set only once it has been.
-            self._random = state["random"][_rank()]
+            self._random = state["random"][process_rank()]
             progress = state["progress"]
             if progress["iteration"] % progress["epoch_length"] == 0:
                 self._restore_random(engine)
@@ -237,10 +238,6 @@ def _epoch_length(engine: SupervisedTrainer) -> int:
     if length is None:
         raise ValueError("RunStateHandler needs a data loader with a length: else it cannot tell where an epoch ends.")
     return int(length)
-
-
-def _rank() -> int:
-    return int(dist.get_rank()) if dist.is_available() and dist.is_initialized() else 0
 
 
 def _unwrapped(item: Any) -> Any:

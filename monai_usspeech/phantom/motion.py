@@ -66,10 +66,6 @@ class Motion:
         grid = np.arange(len(self.dx)) / MOTION_RATE
         return Motion(*(np.interp(tissue, grid, path) for path in vars(self).values()))
 
-    def take(self, where: np.ndarray | slice) -> Motion:
-        """The state at some of the instants."""
-        return Motion(*(path[where] for path in vars(self).values()))
-
     def to_image(self, x: float, y: float) -> tuple[np.ndarray, np.ndarray]:
         """Where the tissue point (x, y) is seen at each instant, image units."""
         c, s = np.cos(self.rotation), np.sin(self.rotation)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -39,7 +38,8 @@ def test_a_finite_loss_leaves_no_trace(tmp_path):
 
 
 def test_each_process_keeps_its_own_part_of_the_batch(tmp_path, monkeypatch):
-    monkeypatch.setattr(non_finite, "idist", SimpleNamespace(get_rank=lambda: 1, get_world_size=lambda: 2))
+    monkeypatch.setattr(non_finite, "process_rank", lambda: 1)
+    monkeypatch.setattr(non_finite, "process_count", lambda: 2)
     trainer, parts, _ = tiny_training(lambda *_: [NonFiniteLossHandler(str(tmp_path), Numbers())], epochs=1)
     parts["network"][3].bias.data.fill_(float("nan"))
     with pytest.raises(RuntimeError, match="non_finite_rank1.json"):
