@@ -1,0 +1,64 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Metrics: pure ``compute_*`` functions and their ``CumulativeIterationMetric`` twins."""
+
+from __future__ import annotations
+
+from monai_usspeech.metrics.classification import (
+    ClassificationScores,
+    MacroClassificationMetric,
+    confusion_matrix_of,
+    scores_from_confusion,
+)
+from monai_usspeech.metrics.fixations import (
+    NormalizedScanpathSaliency,
+    SaliencyAUC,
+    chance_auc_judd,
+    compute_nss,
+    compute_saliency_auc,
+)
+from monai_usspeech.metrics.frame_mean import FrameMeanMetric
+from monai_usspeech.metrics.retrieval import (
+    RetrievalMedianRank,
+    RetrievalRecall,
+    compute_retrieval_ranks,
+    compute_retrieval_recall,
+    compute_retrieval_scores,
+)
+from monai_usspeech.metrics.saliency_maps import (
+    SaliencyCC,
+    SaliencyKL,
+    SaliencySIM,
+    compute_saliency_cc,
+    compute_saliency_kl,
+    compute_saliency_sim,
+)
+from monai_usspeech.metrics.shuffled_auc import ShuffledSaliencyAUC, compute_shuffled_auc, other_fixations
+
+__all__ = [
+    "ClassificationScores",
+    "FrameMeanMetric",
+    "MacroClassificationMetric",
+    "NormalizedScanpathSaliency",
+    "RetrievalMedianRank",
+    "RetrievalRecall",
+    "SaliencyAUC",
+    "SaliencyCC",
+    "SaliencyKL",
+    "SaliencySIM",
+    "ShuffledSaliencyAUC",
+    "chance_auc_judd",
+    "compute_nss",
+    "compute_retrieval_ranks",
+    "compute_retrieval_recall",
+    "compute_retrieval_scores",
+    "compute_saliency_auc",
+    "compute_saliency_cc",
+    "compute_saliency_kl",
+    "compute_saliency_sim",
+    "compute_shuffled_auc",
+    "confusion_matrix_of",
+    "other_fixations",
+    "scores_from_confusion",
+]
