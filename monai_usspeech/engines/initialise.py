@@ -5,36 +5,76 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
+from timm import create_model
 
-from monai_usspeech.data.files import InputError
+from monai_usspeech.data.files import InputError, nearest_name
 from monai_usspeech.networks.initialisation import InitialisationReport, load_initialisation
 
-__all__ = ["initialise"]
+__all__ = ["IMAGENET_MODEL", "initialise"]
+
+_logger = logging.getLogger(__name__)
+
+IMAGENET_MODEL = "seresnext50_32x4d.racm_in1k"
+"""timm's ImageNet-1k weights of the paper's backbone, ``timm/seresnext50_32x4d.racm_in1k`` on the Hugging Face hub."""
+
+_WORDS = ("random", "imagenet")
 
 
 def initialise(
-    network: torch.nn.Module, path: str | Path | None, stream: str = "video"
+    network: torch.nn.Module, path: str | Path | None, stream: str = "video", source: str = "auto"
 ) -> InitialisationReport | None:
     """Load weights into a network that is about to be trained, or leave it as it is.
 
     Args:
-        network: usually a :class:`~monai_usspeech.networks.VideoSpeechNet`.
-        path: the checkpoint, or None for random weights.
+        network: a :class:`~monai_usspeech.networks.VideoSpeechNet`, :class:`~monai_usspeech.networks.FrameClassifier`,
+            :class:`~monai_usspeech.networks.SaliencyNet`, backbone, or any network with a ``video_stream``.
+        path: a local checkpoint (of this package, ImageNet or SonoNet); the word ``"imagenet"``, which takes
+            :data:`IMAGENET_MODEL` from timm's hub; None or the word ``"random"`` for weights as they were drawn.
         stream: ``"video"``, ``"speech"`` or ``"both"``.
+        source: which kind of file it is; see :func:`~monai_usspeech.networks.load_initialisation`.
 
     Returns:
-        What was loaded; None without a path.
+        What was loaded; None for random weights.
 
     Raises:
-        InputError: when the checkpoint cannot be read or does not fit (see
-            :func:`~monai_usspeech.networks.load_initialisation`).
+        InputError: when the checkpoint cannot be read, fetched, or does not fit.
     """
-    if path is None:
+    if path is None or path == "random":
         return None
     try:
-        return load_initialisation(network, path, stream=stream)
+        if path == "imagenet":
+            return load_initialisation(network, _imagenet_weights(network), source="imagenet", stream=stream)
+        return load_initialisation(network, path, source=source, stream=stream)
+    except InputError:
+        raise
     except ValueError as error:
-        raise InputError(f"initialisation: {error}") from error
+        hint = "" if Path(path).exists() else nearest_name(str(path).lower(), _WORDS)
+        raise InputError(f"initialisation: {error}{hint}") from error
+
+
+def _imagenet_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The weights that timm has for the paper's backbone, from its cache or the hub."""
+    architecture = IMAGENET_MODEL.split(".")[0]
+    with torch.device("meta"):  # nothing is downloaded for a network that could not take it
+        known = set(create_model(architecture, num_classes=0).state_dict())
+    backbone = getattr(network, "video_stream", network)
+    if set(backbone.state_dict()) != known:
+        raise InputError(
+            'initialisation: "imagenet" weights exist for backbone="se_resnext50" alone, and this network has another'
+            f" one ({type(backbone).__name__} with {len(backbone.state_dict())} tensors)."
+        )
+    try:
+        weights = create_model(IMAGENET_MODEL, pretrained=True).state_dict()
+    except Exception as error:  # hub, cache and network each raise their own kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise InputError(
+            f'initialisation: "imagenet" needs {IMAGENET_MODEL} from the hub, which cannot be reached ({reason}); fetch'
+            f" model.safetensors from https://huggingface.co/timm/{IMAGENET_MODEL} on a machine that can, and give its"
+            " path as the initialisation."
+        ) from error
+    _logger.info("initialisation: %s from timm's hub", IMAGENET_MODEL)
+    return dict(weights)

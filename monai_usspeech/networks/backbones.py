@@ -3,9 +3,10 @@
 
 """Convolutional backbones of the video stream and of the speech stream.
 
-Both are SE-ResNeXt networks [1, 2] built by timm, so that ImageNet weights in timm's layout load as they are. Stages
-past the wanted output stride keep their resolution and are dilated instead; dilation changes no tensor, so weights move
-freely between output strides.
+The paper's are SE-ResNeXt networks [1, 2] built by timm, so that ImageNet weights in timm's layout load as they are.
+Stages past the wanted output stride keep their resolution and are dilated instead; dilation changes no tensor, so
+weights move freely between output strides. SonoNet (:mod:`monai_usspeech.networks.sononet`) is here as a backbone for
+the rows that start from its published weights.
 
 [1] Xie et al., Aggregated Residual Transformations for Deep Neural Networks, CVPR 2017.
 [2] Hu et al., Squeeze-and-Excitation Networks, CVPR 2018.
@@ -15,12 +16,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 from timm import create_model
 from timm.models.resnet import Bottleneck, ResNet
 
-__all__ = ["BACKBONES", "create_backbone", "se_resnext50", "se_resnext_small"]
+from monai_usspeech.networks.sononet import SONONET_WIDTHS, SonoNetFeatures
+
+__all__ = ["BACKBONES", "Backbone", "cam_layer_of", "create_backbone", "se_resnext50", "se_resnext_small"]
+
+Backbone = ResNet | SonoNetFeatures
+"""A network with ``forward_features``, ``forward`` = its global average, and ``num_features``."""
 
 _OUTPUT_STRIDES = (8, 16, 32)
 
@@ -108,11 +115,15 @@ def se_resnext_small(
     )
 
 
-BACKBONES: dict[str, Callable[..., ResNet]] = {"se_resnext50": se_resnext50, "se_resnext_small": se_resnext_small}
-"""Backbones by name; add a callable here to make it known to ``VideoSpeechNet``."""
+BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "se_resnext50": se_resnext50,
+    "se_resnext_small": se_resnext_small,
+    **{f"sononet{width}": partial(SonoNetFeatures, width) for width in SONONET_WIDTHS},
+}
+"""Backbones by name; add a callable here to make it known to every network of the package."""
 
 
-def create_backbone(name: str, **options: Any) -> ResNet:
+def create_backbone(name: str, **options: Any) -> Backbone:
     """Build a backbone by its name in :data:`BACKBONES`.
 
     Args:
@@ -127,3 +138,8 @@ def create_backbone(name: str, **options: Any) -> ResNet:
         hint = f' Did you mean "{close[0]}"?' if close else ""
         raise ValueError(f'Unknown backbone "{name}"; known are {", ".join(sorted(BACKBONES))}.{hint}')
     return BACKBONES[name](**options)
+
+
+def cam_layer_of(backbone: Backbone) -> str:
+    """Name, inside the backbone, of the layer that gives its last feature map; for class activation maps."""
+    return "features" if isinstance(backbone, SonoNetFeatures) else "layer4"

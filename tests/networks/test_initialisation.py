@@ -13,7 +13,6 @@ from timm import create_model
 from monai_usspeech.networks import (
     VideoSpeechNet,
     load_initialisation,
-    read_checkpoint,
     se_resnext50,
     se_resnext_small,
 )
@@ -164,32 +163,6 @@ def test_old_files_without_step_counters_load(tmp_path):
     torch.save(weights, tmp_path / "old.pt")
     report = load_initialisation(se_resnext_small(), tmp_path / "old.pt")
     assert report.missing and all(name.endswith("num_batches_tracked") for name in report.missing)
-
-
-class Unsafe:
-    def __reduce__(self):
-        return (print, ("code was run",))
-
-
-def test_unreadable_files_give_one_clear_error(tmp_path, capsys):
-    torch.save(se_resnext_small().state_dict(), tmp_path / "whole.pt")
-    content = (tmp_path / "whole.pt").read_bytes()
-    (tmp_path / "truncated.pt").write_bytes(content[: len(content) // 2])
-    (tmp_path / "empty.pt").write_bytes(b"")
-    (tmp_path / "text.safetensors").write_text("not tensors")
-    torch.save({"network": Unsafe()}, tmp_path / "unsafe.pt")
-    for name in ("truncated.pt", "empty.pt", "text.safetensors", "unsafe.pt"):
-        with pytest.raises(ValueError, match=f"{name}: not a checkpoint of plain tensors, or a damaged one"):
-            read_checkpoint(tmp_path / name)
-    assert "code was run" not in capsys.readouterr().out
-    torch.save([1, 2], tmp_path / "list.pt")
-    torch.save({"epoch": 3}, tmp_path / "numbers.pt")
-    with pytest.raises(ValueError, match="holds a list"):
-        read_checkpoint(tmp_path / "list.pt")
-    with pytest.raises(ValueError, match="no named tensors; its keys are epoch"):
-        read_checkpoint(tmp_path / "numbers.pt")
-    with pytest.raises(ValueError, match="no such checkpoint file"):
-        read_checkpoint(tmp_path / "absent.pt")
 
 
 def test_arguments_are_checked(tmp_path):

@@ -1,0 +1,92 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import sys
+
+import huggingface_hub.constants
+import pytest
+import timm
+import torch
+
+from monai_usspeech.data.files import InputError
+from monai_usspeech.engines import initialise
+from monai_usspeech.engines.initialise import IMAGENET_MODEL
+from monai_usspeech.networks import FrameClassifier, SonoNet, VideoSpeechNet
+from tests.networks.test_initialisation import changed, same
+
+MODULE = sys.modules["monai_usspeech.engines.initialise"]  # the package's attribute of that name is the function
+
+
+@pytest.mark.parametrize("word", [None, "random"])
+def test_random_weights_stay_as_they_were_drawn(word):
+    network = FrameClassifier("se_resnext_small")
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert initialise(network, word) is None
+    assert same(network.state_dict(), before)
+
+
+def test_local_files_of_both_kinds(tmp_path):
+    pretrained = changed(VideoSpeechNet("se_resnext_small"))
+    torch.save(pretrained.state_dict(), tmp_path / "model.pt")
+    network = FrameClassifier("se_resnext_small")
+    assert initialise(network, tmp_path / "model.pt").untouched == ("head.weight", "head.bias")
+    assert same(network.video_stream.state_dict(), pretrained.video_stream.state_dict())
+    sononet = changed(SonoNet(16))
+    torch.save(sononet.state_dict(), tmp_path / "SonoNet16.pth")
+    network = FrameClassifier("sononet16")
+    initialise(network, str(tmp_path / "SonoNet16.pth"), source="sononet")
+    assert same(network.video_stream.features.state_dict(), sononet.features.state_dict())
+
+
+def test_errors_begin_with_the_field_and_hint_at_the_word(tmp_path):
+    torch.save(changed(SonoNet(16)).state_dict(), tmp_path / "SonoNet16.pth")
+    with pytest.raises(InputError, match=r'^initialisation: .*SonoNet16.pth.*backbone="sononet16"'):
+        initialise(FrameClassifier("se_resnext_small"), tmp_path / "SonoNet16.pth")
+    with pytest.raises(
+        InputError, match='^initialisation: ImageNett: no such checkpoint file. Did you mean "imagenet"'
+    ):
+        initialise(FrameClassifier("se_resnext_small"), "ImageNett")
+
+
+@pytest.mark.parametrize("backbone", ["se_resnext_small", "sononet16"])
+def test_imagenet_is_refused_for_another_backbone_before_anything_is_fetched(backbone, monkeypatch):
+    def fetched(*args, **kwargs):
+        assert not kwargs.get("pretrained"), "asked the hub"
+        return timm.create_model(*args, **kwargs)
+
+    monkeypatch.setattr(MODULE, "create_model", fetched)
+    with pytest.raises(InputError, match='"imagenet" weights exist for backbone="se_resnext50" alone'):
+        initialise(FrameClassifier(backbone), "imagenet")
+
+
+def test_imagenet_loads_what_the_hub_gives(monkeypatch):
+    hub = changed(timm.create_model(IMAGENET_MODEL.split(".")[0]))
+
+    def given(name, pretrained=False, **kwargs):
+        if not pretrained:
+            return timm.create_model(name, **kwargs)
+        assert name == IMAGENET_MODEL and timm.is_model_pretrained(name)
+        return hub
+
+    monkeypatch.setattr(MODULE, "create_model", given)
+    network = FrameClassifier("se_resnext50")
+    report = initialise(network, "imagenet")
+    stem = hub.conv1.weight.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(network.video_stream.conv1.weight, stem)
+    assert torch.equal(network.video_stream.layer4[2].conv3.weight, hub.layer4[2].conv3.weight)
+    assert set(report.unexpected) == {"fc.weight", "fc.bias"} and report.missing == ()
+    assert report.untouched == ("head.weight", "head.bias")
+
+
+def test_imagenet_without_a_network_says_what_to_fetch_and_how_to_give_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    network = FrameClassifier("se_resnext50")
+    before = network.video_stream.conv1.weight.clone()
+    with pytest.raises(InputError) as caught:
+        initialise(network, "imagenet")
+    words = f"https://huggingface.co/timm/{IMAGENET_MODEL}", "model.safetensors", "give its path as the initialisation"
+    assert all(word in str(caught.value) for word in words) and "\n" not in str(caught.value)
+    assert torch.equal(network.video_stream.conv1.weight, before)
