@@ -19,18 +19,31 @@ from monai_usspeech.data.clips import ClipDataset
 from monai_usspeech.data.datalist import Scan, ScanDatalist
 from monai_usspeech.data.files import InputError, atomic_file, nearest_name, read_json, write_json
 from monai_usspeech.data.folds import check_disjoint, subject_folds
+from monai_usspeech.data.frame_batches import BalancedBatchSampler
+from monai_usspeech.data.frames import FrameDataset
+from monai_usspeech.data.gaze_frames import GazeDataset
+from monai_usspeech.data.plane_frames import PlaneDataset
+from monai_usspeech.data.plane_names import PULSE_NAMES, SONONET_NAMES, SONONET_PLANES, standard_plane
 from monai_usspeech.data.readers import UltrasoundVideoReader, UltraSuiteReader, register_readers
 from monai_usspeech.data.speech import SpeechTrack, is_digital_silence, read_speech, speech_on_video_time
+from monai_usspeech.data.splits import SubjectSplit, subject_split
 from monai_usspeech.data.store import ScanStore, ScanStoreWriter, StoredScan
 from monai_usspeech.data.video import VideoFrame, VideoInfo, VideoSource, open_video
 
 __all__ = [
+    "BalancedBatchSampler",
     "ClipBatchSampler",
     "ClipDataset",
+    "FrameDataset",
+    "GazeDataset",
     "GazeTrack",
     "InputError",
     "PLANES",
+    "PULSE_NAMES",
+    "PlaneDataset",
     "PlaneInterval",
+    "SONONET_NAMES",
+    "SONONET_PLANES",
     "Scan",
     "ScanDatalist",
     "ScanStore",
@@ -38,6 +51,7 @@ __all__ = [
     "SpeechTrack",
     "StandardPlane",
     "StoredScan",
+    "SubjectSplit",
     "UltraSuiteReader",
     "UltrasoundVideoReader",
     "VideoFrame",
@@ -55,6 +69,8 @@ __all__ = [
     "read_speech",
     "register_readers",
     "speech_on_video_time",
+    "standard_plane",
     "subject_folds",
+    "subject_split",
     "write_json",
 ]

@@ -20,41 +20,15 @@ import csv
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
 from monai_usspeech.data.files import InputError, nearest_name
+from monai_usspeech.data.plane_names import PLANES, StandardPlane, standard_plane
 
 __all__ = ["PLANES", "GazeTrack", "PlaneInterval", "StandardPlane", "plane_at", "read_gaze", "read_planes"]
-
-
-class StandardPlane(str, Enum):
-    """The 13 fetal standard planes and background, in the order of the published tables (Jiao et al. 2020)."""
-
-    THREE_VESSELS_TRACHEA = "3VT"
-    FOUR_CHAMBERS = "4CH"
-    ABDOMEN = "abdomen"
-    FEMUR = "femur"
-    BRAIN_TRANSVENTRICULAR = "BrainTv"
-    KIDNEYS = "kidneys"
-    LEFT_OUTFLOW_TRACT = "LVOT"
-    LIPS = "lips"
-    PROFILE = "profile"
-    RIGHT_OUTFLOW_TRACT = "RVOT"
-    BRAIN_TRANSCEREBELLAR = "BrainTc"
-    SPINE_CORONAL = "SpineCor"
-    SPINE_SAGITTAL = "SpineSag"
-    BACKGROUND = "background"
-
-    def __str__(self) -> str:
-        return self.value
-
-
-PLANES: tuple[str, ...] = tuple(plane.value for plane in StandardPlane)
-"""The 14 names; the index of a name is its class number everywhere in this package."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +122,8 @@ def read_planes(path: str | os.PathLike) -> tuple[PlaneInterval, ...]:
     """Read a planes CSV with the columns ``start,end,plane``.
 
     Args:
-        path: the file; start and end in seconds of video time, plane one of :data:`PLANES`. The rows may be in any
+        path: the file; start and end in seconds of video time, plane one of :data:`PLANES`, or what
+            SonoNet or PULSE call it (:func:`~monai_usspeech.data.plane_names.standard_plane`). The rows may be in any
             order; one interval may begin where another ends.
 
     Returns:
@@ -202,12 +177,11 @@ def plane_at(intervals: Sequence[PlaneInterval], times: np.ndarray | Sequence[fl
 
 
 def _plane(path: str | os.PathLike, line: int, name: str) -> StandardPlane:
-    """The plane called ``name``, or an error with the nearest name (or all of them when none is near)."""
+    """The plane called ``name``, or an error that says where it stands."""
     try:
-        return StandardPlane(name)
-    except ValueError:
-        hint = _nearest(name, PLANES) or f" The names are {', '.join(PLANES)}."
-        raise InputError(f'{path}, line {line}: plane "{name}" is not a standard plane.{hint}') from None
+        return standard_plane(name)
+    except InputError as error:
+        raise InputError(f"{path}, line {line}: {error}") from None
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

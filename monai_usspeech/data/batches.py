@@ -8,28 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from torch.utils.data import Sampler
 
 from monai_usspeech.data.files import InputError
+from monai_usspeech.data.resumable_batches import ResumableBatchSampler, spread_places
 
 __all__ = ["ClipBatchSampler"]
 
 
-class ClipBatchSampler(Sampler):
+class ClipBatchSampler(ResumableBatchSampler):
     """Batch sampler for :class:`~monai_usspeech.data.clips.ClipDataset`: yields lists of ``(epoch, item)``.
-
-    The batch of all processes together holds ``batch_size * world_size`` items and is the same for any ``world_size``
-    that gives the same product; the process of rank ``r`` takes the ``r``-th of its equal parts::
-
-        one process      [ a b c d e f g h ]
-        two processes    [ a b c d ]  rank 0
-                                 [ e f g h ]  rank 1
 
     With ``high_share`` each batch has a fixed number of clips that can give pairs, so that the contrastive term
     always sees as many negatives. The other places go through all clips, so that the frame-order task sees the whole
-    video. No clip is twice in a batch; every high clip is used before one comes again.
-
-    Each pass is one epoch and the next pass the next one, unless :meth:`set_position` says otherwise.
+    video. No clip is twice in a batch; every high clip is used before one comes again. How epochs follow one another
+    and how processes share a batch, see :class:`~monai_usspeech.data.resumable_batches.ResumableBatchSampler`.
 
     Args:
         n_items: length of the dataset.
@@ -62,20 +54,12 @@ class ClipBatchSampler(Sampler):
         high: np.ndarray | Sequence[bool] | Callable[[int], np.ndarray] | None = None,
         high_share: float | None = None,
     ) -> None:
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise InputError(
-                f"batch_size is {batch_size!r} on each of {world_size} processes; give each a whole number from 1."
-            )
-        if world_size < 1 or not 0 <= rank < world_size:
-            raise ValueError(f"Need 0 <= rank < world_size, got {rank} and {world_size}.")
+        super().__init__(batch_size, seed, rank, world_size)
         if high_share is not None and (high is None or not 0 <= high_share <= 1):
             raise ValueError(f"high_share must lie in [0, 1] and needs high, got {high_share} and high={high}.")
-        self.n_items, self.batch_size, self.seed = n_items, batch_size, seed
-        self.shuffle, self.drop_last, self.rank, self.world_size = shuffle, drop_last, rank, world_size
+        self.n_items, self.shuffle, self.drop_last = n_items, shuffle, drop_last
         self.high, self.high_share = high, high_share
-        self.total = batch_size * world_size
         self.n_high = 0 if high_share is None else round(high_share * self.total)
-        self.epoch = self.first_batch = 0
         if len(self) == 0:
             raise InputError(
                 f"{n_items} clips do not fill one batch of {self.total} (batch_size {batch_size} on {world_size}"
@@ -87,23 +71,9 @@ class ClipBatchSampler(Sampler):
         whole, rest = divmod(self.n_items, self.total)
         return whole + (not self.drop_last and not self.n_high and rest >= self.world_size)
 
-    def set_position(self, epoch: int, batch: int = 0) -> None:
-        """Let the next pass begin at batch ``batch`` of epoch ``epoch`` (both from 0)."""
-        if epoch < 0 or batch < 0:
-            raise ValueError(f"epoch and batch must not be negative, got {epoch} and {batch}.")
-        self.epoch, self.first_batch = epoch + batch // len(self), batch % len(self)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        # A generator: the position is taken at its first batch, for a loader with workers makes one iterator in vain.
-        epoch, first = self.epoch, self.first_batch
-        self.epoch, self.first_batch = epoch + 1, 0
-        rng = np.random.RandomState(np.random.Philox(np.random.SeedSequence((self.seed, epoch))))
+    def _batches(self, rng: np.random.RandomState, epoch: int) -> Iterator[np.ndarray]:
         order = rng.permutation(self.n_items) if self.shuffle else np.arange(self.n_items)
-        batches = self._mixed(rng, order, epoch) if self.n_high else self._plain(order)
-        for number, batch in enumerate(batches):
-            if number >= first:
-                begin, end = (len(batch) * r // self.world_size for r in (self.rank, self.rank + 1))
-                yield [(epoch, int(item)) for item in batch[begin:end]]
+        return self._mixed(rng, order, epoch) if self.n_high else self._plain(order)
 
     def _plain(self, order: np.ndarray) -> Iterator[np.ndarray]:
         for number in range(len(self)):
@@ -125,8 +95,7 @@ class ClipBatchSampler(Sampler):
 
     def _mixed(self, rng: np.random.RandomState, order: np.ndarray, epoch: int) -> Iterator[np.ndarray]:
         items = self._high_items(epoch)
-        # Spread evenly over the batch, so that each process gets its share.
-        places = np.diff(np.arange(self.total + 1) * self.n_high // self.total) == 1
+        places = spread_places(self.n_high, self.total)
         n_other = self.total - self.n_high
         queue, kept, position = np.zeros(0, np.int64), np.zeros(0, np.int64), 0
         for _ in range(len(self)):

@@ -150,16 +150,24 @@ def clip_augmentation(
 
 
 @contextmanager
-def as_input_error() -> Iterator[None]:
-    """A number out of its range comes from the user's configuration: let it be told in one line."""
+def as_input_error(owner: str = "ClipDataset") -> Iterator[None]:
+    """A number out of its range comes from the user's configuration: let it be told in one line.
+
+    Args:
+        owner: whose setting it is, for the message.
+    """
     try:
         yield
     except (TypeError, ValueError) as error:
-        raise InputError(f"ClipDataset: {error}") from error
+        raise InputError(f"{owner}: {error}") from error
 
 
-def checked_augmentation(augment: Mapping[str, Any]) -> dict[str, Any]:
+def checked_augmentation(augment: Mapping[str, Any], owner: str = "ClipDataset") -> dict[str, Any]:
     """The same arguments, once it is sure that they can be drawn with.
+
+    Args:
+        augment: arguments of :func:`~monai_usspeech.transforms.augmentation.draw_augmentation`.
+        owner: whose setting it is, for the message.
 
     Raises:
         InputError: on an unknown name, with the nearest one, or a range that is not one.
@@ -167,7 +175,7 @@ def checked_augmentation(augment: Mapping[str, Any]) -> dict[str, Any]:
     known = [name for name in inspect.signature(draw_augmentation).parameters if name not in ("rng", "frames")]
     for name in augment:
         if name not in known:
-            raise InputError(f'ClipDataset: augment has no option "{name}".{nearest_name(name, known)}')
-    with as_input_error():
+            raise InputError(f'{owner}: augment has no option "{name}".{nearest_name(name, known)}')
+    with as_input_error(owner):
         draw_augmentation(np.random.RandomState(0), ORDER_FRAMES, **augment)  # a range that is not one shows now
     return dict(augment)

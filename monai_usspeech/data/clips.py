@@ -219,6 +219,11 @@ class ClipDataset(Dataset):
 
     # What an item is
 
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Who is in this dataset, sorted: whoever trains on it must not be tested on them."""
+        return tuple(sorted({scan.subject for scan in self.scans}))
+
     def locate(self, number: int) -> tuple[int, int]:
         """``(scan index, clip index)`` of item ``number``.
 
@@ -262,7 +267,7 @@ class ClipDataset(Dataset):
         high = self.index.usable(self._level(self.affinity_epochs)) if self.pairs else np.zeros(len(self), bool)
         return {
             "scans": len(self.scans),
-            "subjects": len({scan.subject for scan in self.scans}),
+            "subjects": len(self.subjects),
             "clips": len(self),
             "hours": len(self) * self.settings.clip_seconds / 3600,
             "share_with_speech": float(self.index.covered.mean()),

@@ -5,24 +5,37 @@
 
 from __future__ import annotations
 
+from monai_usspeech.engines.bundle_root import find_bundle_root
 from monai_usspeech.engines.configuration import (
     check_command_line,
     command_line_configuration,
     report_input_errors,
+    software_versions,
     write_configuration,
 )
+from monai_usspeech.engines.frame_inferer import FrameInferer
 from monai_usspeech.engines.initialise import initialise
 from monai_usspeech.engines.prepare_batch import PrepareVideoSpeechBatch
+from monai_usspeech.engines.prepare_frames import PrepareFrameBatch
 from monai_usspeech.engines.trainer import MultiTermTrainer, iteration_output, step_is_due
+from monai_usspeech.engines.weights import check_unseen, freezes_backbone, load_trained, write_weights
 
 __all__ = [
+    "FrameInferer",
     "MultiTermTrainer",
+    "PrepareFrameBatch",
     "PrepareVideoSpeechBatch",
     "check_command_line",
+    "check_unseen",
     "command_line_configuration",
+    "find_bundle_root",
+    "freezes_backbone",
     "initialise",
     "iteration_output",
+    "load_trained",
     "report_input_errors",
+    "software_versions",
     "step_is_due",
     "write_configuration",
+    "write_weights",
 ]

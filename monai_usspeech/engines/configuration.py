@@ -11,19 +11,30 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import monai
+import numpy as np
+import torch
 from monai.bundle import ConfigParser
 from monai.bundle.scripts import run as bundle_run
 from monai.bundle.workflows import ConfigWorkflow
 
+import monai_usspeech
 from monai_usspeech.data.files import InputError, nearest_name, write_json
 
-__all__ = ["check_command_line", "command_line_configuration", "report_input_errors", "write_configuration"]
+__all__ = [
+    "check_command_line",
+    "command_line_configuration",
+    "report_input_errors",
+    "software_versions",
+    "write_configuration",
+]
 
 
 def command_line_configuration(arguments: Sequence[str] | None = None) -> tuple[ConfigParser, dict[str, Any]] | None:
@@ -83,6 +94,17 @@ def write_configuration(folder: str | Path, arguments: Sequence[str] | None = No
         parser, overrides = found
         parser.update(overrides)
         write_json(Path(folder) / "config.json", json.loads(json.dumps(parser.get(), default=str)))
+
+
+def software_versions() -> dict[str, str]:
+    """The versions of what a result was computed with."""
+    return {
+        "monai_usspeech": monai_usspeech.__version__,
+        "monai": monai.__version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def report_input_errors() -> None:

@@ -17,6 +17,16 @@ from monai_usspeech.transforms.augmentation import (
 )
 from monai_usspeech.transforms.fan import FanCrop, FanCropD, FanCropd, FanCropDict
 from monai_usspeech.transforms.fan_geometry import FanGeometry, detect_fan, largest_rectangle
+from monai_usspeech.transforms.gaze_map import (
+    GazeMap,
+    GazeMapD,
+    GazeMapd,
+    GazeMapDict,
+    augmented_points,
+    blur_fixations,
+    fixation_map,
+    inside_picture,
+)
 from monai_usspeech.transforms.order import (
     ORDERS,
     TIME_ORDERS,
@@ -68,6 +78,10 @@ __all__ = [
     "FrameShuffleD",
     "FrameShuffleDict",
     "FrameShuffled",
+    "GazeMap",
+    "GazeMapD",
+    "GazeMapDict",
+    "GazeMapd",
     "LogSpectrogram",
     "LogSpectrogramD",
     "LogSpectrogramDict",
@@ -89,6 +103,8 @@ __all__ = [
     "VoiceActivityDict",
     "VoiceActivityd",
     "apply_augmentation",
+    "augmented_points",
+    "blur_fixations",
     "clip_activity",
     "detect_fan",
     "draw_augmentation",
@@ -96,7 +112,9 @@ __all__ = [
     "draw_order_times",
     "draw_pairs",
     "energy_voice_activity",
+    "fixation_map",
     "identity_augmentation",
+    "inside_picture",
     "largest_rectangle",
     "log_spectrogram",
     "order_decidable",

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -55,6 +56,11 @@ def _scan(seed: int, seconds: float, fps: float, size: int) -> tuple[np.ndarray,
     return moving_texture(rng, round(seconds * fps), size), samples, active, spectrogram_statistics(samples / 32768.0)
 
 
+def _circling(seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    time = np.arange(0, seconds, 1 / 30)
+    return time, 50 + 10 * np.sin(time), 50 + 10 * np.cos(time)
+
+
 def make_store(
     root: str | os.PathLike,
     n_scans: int = 3,
@@ -65,8 +71,8 @@ def make_store(
     speech: bool = True,
     scans_per_subject: int = 1,
     codec: str = "raw",
-    gaze: bool = False,
-    planes: bool = False,
+    gaze: bool | Callable[[int], tuple[np.ndarray, np.ndarray, np.ndarray] | None] = False,
+    planes: bool | Callable[[int], list[list]] = False,
 ) -> Path:
     """Write a small store: scans ``s000``, ``s001``, ... of subjects ``p000``, ``p001``, ...
 
@@ -80,8 +86,9 @@ def make_store(
         speech: write speech with energy voice activity (the true bursts) and spectrogram statistics.
         scans_per_subject: consecutive scans that share a subject.
         codec: "raw" or "jpeg".
-        gaze: add a gaze track of 30 Hz.
-        planes: add two labelled intervals.
+        gaze: add a gaze track of 30 Hz; or a function of the scan's number that gives time, x and y, or None for no
+            gaze.
+        planes: add two labelled intervals; or a function of the scan's number that gives them.
 
     Returns:
         ``root`` as a Path.
@@ -94,16 +101,17 @@ def make_store(
             if speech:
                 writer.set_speech(samples, (0.0, seconds), statistics)
                 writer.set_voice_activity("energy", active)
-            if gaze:
-                time = np.arange(0, seconds, 1 / 30)
-                writer.set_gaze(time, 50 + 10 * np.sin(time), 50 + 10 * np.cos(time))
+            track = gaze(number) if callable(gaze) else _circling(seconds) if gaze else None
+            if track is not None:
+                writer.set_gaze(*track)
+            halves = [[0.0, seconds / 2, "4CH"], [seconds / 2, seconds, "femur"]]
             writer.finish(
                 {
                     "subject": f"p{number // scans_per_subject:03d}",
                     "duration": seconds,
                     "fan_box": [10, 20, 10 + 2 * size, 20 + 2 * size],
                     "source_size": [3 * size, 4 * size],
-                    "planes": [[0.0, seconds / 2, "4CH"], [seconds / 2, seconds, "femur"]] if planes else [],
+                    "planes": planes(number) if callable(planes) else halves if planes else [],
                 }
             )
     return Path(root)

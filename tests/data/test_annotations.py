@@ -146,8 +146,8 @@ def test_planes_are_sorted_by_start_and_may_touch(tmp_path: Path):
         ("", ["the file is empty", "start,end,plane"]),
         ("start,end,plane\n", ["a header and no rows", '"background"']),
         ("start,end,plan\n0,1,lips\n", ['no column "plane"', 'Did you mean "plan"?']),
-        ("start,end,plane\n0,1,brainTV\n", ["line 2", '"brainTV"', 'Did you mean "BrainTv"?']),
-        ("start,end,plane\n0,1,4ch\n", ['Did you mean "4CH"?']),
+        ("start,end,plane\n0,1,brainTx\n", ["line 2", '"brainTx"', 'Did you mean "BrainT']),
+        ("start,end,plane\n0,1,NOSE_LIP\n", ['Did you mean "NOSE_LIPS"?']),
         ("start,end,plane\n0,1,lips\n1,2,kidney\n", ["line 3", 'Did you mean "kidneys"?']),
         ("start,end,plane\n0,1,xq\n", ['"xq" is not a standard plane', "3VT, 4CH, abdomen"]),
         ("start,end,plane\n0,1,\n", ["line 2", 'plane "" is not a standard plane']),
@@ -168,6 +168,12 @@ def test_planes_that_cannot_be_used_are_named_with_their_mend(tmp_path: Path, te
     for part in ["table.csv", *parts]:
         assert part in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_planes_may_have_the_names_of_sononet_and_pulse(tmp_path: Path):
+    text = "start,end,plane\n0,1,4ch\n1,2,Brain (Cb.)\n2,3,HCP\n3,4,BG\n"
+    names = [str(interval.plane) for interval in read_planes(table(tmp_path, text))]
+    assert names == ["4CH", "BrainTc", "BrainTv", "background"]
 
 
 def test_plane_at_includes_the_start_and_excludes_the_end():
