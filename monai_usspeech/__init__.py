@@ -12,7 +12,18 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from monai_usspeech import data, engines, handlers, losses, networks, phantom, preparation, transforms
+from monai_usspeech import (
+    data,
+    engines,
+    handlers,
+    losses,
+    metrics,
+    networks,
+    phantom,
+    preparation,
+    studies,
+    transforms,
+)
 
 __all__ = [
     "__version__",
@@ -20,8 +31,10 @@ __all__ = [
     "engines",
     "handlers",
     "losses",
+    "metrics",
     "networks",
     "phantom",
     "preparation",
+    "studies",
     "transforms",
 ]

@@ -15,13 +15,16 @@ from monai_usspeech.data.annotations import (
     read_planes,
 )
 from monai_usspeech.data.batches import ClipBatchSampler
+from monai_usspeech.data.clip_files import list_clip_files
 from monai_usspeech.data.clips import ClipDataset
 from monai_usspeech.data.datalist import Scan, ScanDatalist
+from monai_usspeech.data.fan_video import FanVideoReader
 from monai_usspeech.data.files import InputError, atomic_file, nearest_name, read_json, write_json
 from monai_usspeech.data.folds import check_disjoint, subject_folds
 from monai_usspeech.data.frame_batches import BalancedBatchSampler
 from monai_usspeech.data.frames import FrameDataset
 from monai_usspeech.data.gaze_frames import GazeDataset
+from monai_usspeech.data.pair_windows import RetrievalDataset
 from monai_usspeech.data.plane_frames import PlaneDataset
 from monai_usspeech.data.plane_names import PULSE_NAMES, SONONET_NAMES, SONONET_PLANES, standard_plane
 from monai_usspeech.data.readers import UltrasoundVideoReader, UltraSuiteReader, register_readers
@@ -34,6 +37,7 @@ __all__ = [
     "BalancedBatchSampler",
     "ClipBatchSampler",
     "ClipDataset",
+    "FanVideoReader",
     "FrameDataset",
     "GazeDataset",
     "GazeTrack",
@@ -42,6 +46,7 @@ __all__ = [
     "PULSE_NAMES",
     "PlaneDataset",
     "PlaneInterval",
+    "RetrievalDataset",
     "SONONET_NAMES",
     "SONONET_PLANES",
     "Scan",
@@ -60,6 +65,7 @@ __all__ = [
     "atomic_file",
     "check_disjoint",
     "is_digital_silence",
+    "list_clip_files",
     "nearest_name",
     "open_video",
     "plane_at",

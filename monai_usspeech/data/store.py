@@ -65,6 +65,11 @@ class ScanStore:
         """The subjects, each once, sorted."""
         return tuple(sorted({scan.subject for scan in self.scans}))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the datalists that the scans came from, each once, sorted."""
+        return tuple(sorted({name for scan in self.scans if (name := str(scan.meta.get("data", "")))}))
+
     def select(
         self, subjects: Iterable[str] | None = None, exclude: Iterable[str] | None = None
     ) -> tuple[StoredScan, ...]:

@@ -17,6 +17,7 @@ from monai_usspeech.engines.frame_inferer import FrameInferer
 from monai_usspeech.engines.initialise import initialise
 from monai_usspeech.engines.prepare_batch import PrepareVideoSpeechBatch
 from monai_usspeech.engines.prepare_frames import PrepareFrameBatch
+from monai_usspeech.engines.retrieval import has_projection, load_embedding, projection_kind
 from monai_usspeech.engines.trainer import MultiTermTrainer, iteration_output, step_is_due
 from monai_usspeech.engines.weights import check_unseen, freezes_backbone, load_trained, write_weights
 
@@ -30,9 +31,12 @@ __all__ = [
     "command_line_configuration",
     "find_bundle_root",
     "freezes_backbone",
+    "has_projection",
     "initialise",
     "iteration_output",
+    "load_embedding",
     "load_trained",
+    "projection_kind",
     "report_input_errors",
     "software_versions",
     "step_is_due",

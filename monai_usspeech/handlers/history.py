@@ -112,8 +112,7 @@ class HistoryHandler:
             return
         self._started = True  # by the first epoch a state that is resumed has been loaded, whoever was attached first
         if self.dataset is not None:
-            figures = (f"{name} {value:.4g}" for name, value in self.dataset.summary().items())
-            self.logger.info("Training data: %s.", ", ".join(figures))
+            self.logger.info("Training data: %s.", _in_words(self.dataset.summary()))
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = [row for row in self._read() if row["iteration"] <= self._iteration]
         with atomic_file(self.path, "w") as file:
@@ -147,6 +146,12 @@ class HistoryHandler:
         self._sums, self._counts = {}, {}
         if self.draw:
             draw_curves(self._epochs, self.folder / "curves.png")
+
+
+def _in_words(figures: dict[str, Any]) -> str:
+    """``"frames 12, planes (4CH 5, femur 7)"``."""
+    parts = [f"{key} ({_in_words(it)})" if isinstance(it, dict) else f"{key} {it:.4g}" for key, it in figures.items()]
+    return ", ".join(parts)
 
 
 def _scalars(metrics: dict[str, Any]) -> dict[str, float]:

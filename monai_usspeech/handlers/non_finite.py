@@ -24,14 +24,14 @@ class NonFiniteLossHandler:
     """Stop training when the loss is not finite, before the optimiser sees it.
 
     Two files are written to the run's folder: ``non_finite.json``, with the iteration, the loss's terms and the name
-    of every clip in the batch, for a person; and ``non_finite.pt``, with the batch as the loader gave it and the
+    of every item in the batch, for a person; and ``non_finite.pt``, with the batch as the loader gave it and the
     network's weights, to run that one step again. Under distributed training the loss is that of all processes, so each
     stops, and each writes its own part of the batch, with its rank in the files' names.
 
     Args:
         output_dir: the run's folder.
-        dataset: gives names to the batch's items by ``clip_name(scan_index, clip_index)``; without it their scan and
-            clip numbers are used.
+        dataset: gives names to the items of a batch: ``clip_name(scan_index, clip_index)`` for clips,
+            ``item_name(item)`` for frames; without it their numbers are used.
 
     Raises:
         RuntimeError: while training, naming the files and the first clips.
@@ -51,7 +51,7 @@ class NonFiniteLossHandler:
         if math.isfinite(loss):
             return
         batch = cast(dict[str, Any], engine.state.batch)
-        names = [self._name(int(scan), int(clip)) for scan, clip in zip(batch["scan_index"], batch["clip_index"])]
+        names = self._names(batch)
         terms = {name: float(value) for name, value in getattr(engine.loss_function, "terms", {}).items()}
         self.folder.mkdir(parents=True, exist_ok=True)
         place = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
@@ -59,7 +59,7 @@ class NonFiniteLossHandler:
         report, tensors = self.folder / f"{stem}.json", self.folder / f"{stem}.pt"
         # JSON has no NaN: the numbers are written as words.
         words = {name: str(value) for name, value in terms.items()}
-        write_json(report, {**place, "loss": str(loss), "terms": words, "clips": names})
+        write_json(report, {**place, "loss": str(loss), "terms": words, "items": names})
         with atomic_file(tensors) as file:
             torch.save({**place, "batch": batch, "network": engine.network.state_dict()}, file)
         raise RuntimeError(
@@ -68,7 +68,11 @@ class NonFiniteLossHandler:
             f"again, {tensors}."
         )
 
-    def _name(self, scan: int, clip: int) -> str:
+    def _names(self, batch: dict[str, Any]) -> list[str]:
+        if "clip_index" not in batch:
+            items = [int(item) for item in batch["item"]]
+            return [f"item {item}" if self.dataset is None else str(self.dataset.item_name(item)) for item in items]
+        clips = [(int(scan), int(clip)) for scan, clip in zip(batch["scan_index"], batch["clip_index"])]
         if self.dataset is None:
-            return f"scan {scan} clip {clip}"
-        return str(self.dataset.clip_name(scan, clip))
+            return [f"scan {scan} clip {clip}" for scan, clip in clips]
+        return [str(self.dataset.clip_name(scan, clip)) for scan, clip in clips]

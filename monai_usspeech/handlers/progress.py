@@ -10,7 +10,7 @@ from typing import Any
 from ignite.engine import Engine
 from ignite.handlers import ProgressBar
 
-__all__ = ["TrainingProgressBar"]
+__all__ = ["EvaluationProgressBar", "TrainingProgressBar"]
 
 
 class TrainingProgressBar(ProgressBar):
@@ -29,6 +29,17 @@ class TrainingProgressBar(ProgressBar):
     def attach(self, engine: Engine) -> None:  # type: ignore[override]  # MONAI attaches with the engine alone
         """Register with a :class:`~monai_usspeech.engines.MultiTermTrainer`."""
         super().attach(engine, output_transform=_losses)
+
+
+class EvaluationProgressBar(ProgressBar):
+    """ignite's progress bar for an evaluator: no loss beside it, and nothing left of it afterwards.
+
+    Args:
+        kwargs: as for :class:`ignite.handlers.ProgressBar`.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"desc": "evaluation", "ncols": 110, **kwargs})
 
 
 def _losses(output: dict[str, Any]) -> dict[str, float]:

@@ -6,22 +6,21 @@
 from __future__ import annotations
 
 import logging
-import platform
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import monai
 import numpy as np
 import torch
 import torch.distributed as dist
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 
-import monai_usspeech
 from monai_usspeech.data.files import InputError, atomic_file
-from monai_usspeech.engines.configuration import write_configuration
+from monai_usspeech.engines.configuration import software_versions, write_configuration
 from monai_usspeech.engines.trainer import step_is_due
+from monai_usspeech.engines.weights import write_weights
 from monai_usspeech.handlers.processes import process_count, process_rank
 
 __all__ = ["RunStateHandler", "random_state", "set_random_state"]
@@ -80,6 +79,8 @@ class RunStateHandler:
         weights: when given, the file to which the weights of ``save_dict["network"]`` alone are written once training
             is complete: the product of the run, for :func:`~monai_usspeech.networks.load_initialisation` and for other
             programs.
+        facts: plain values written beside ``weights`` as JSON (:func:`~monai_usspeech.engines.write_weights`);
+            ``{"subjects": [...]}`` lets a later evaluation refuse weights that have seen a test subject.
         every_epochs: save after every n-th epoch.
         every_iterations: save also after every n-th iteration (at the next optimiser step).
         resume: ``False`` starts anew, and refuses to when a state is there.
@@ -96,6 +97,7 @@ class RunStateHandler:
         batch_sampler: Any = None,
         settings: dict[str, Any] | None = None,
         weights: str | None = None,
+        facts: Mapping[str, Any] | None = None,
         every_epochs: int = 1,
         every_iterations: int | None = None,
         resume: bool = True,
@@ -104,6 +106,7 @@ class RunStateHandler:
         self.save_dict, self.batch_sampler = save_dict, batch_sampler
         self.settings = {} if settings is None else settings
         self.weights = None if weights is None else Path(weights)
+        self.facts = facts
         self.every_epochs, self.every_iterations, self.resume = every_epochs, every_iterations, resume
         self.logger = logging.getLogger(__name__)
         self._due = False
@@ -155,8 +158,7 @@ class RunStateHandler:
     def _completed(self, engine: SupervisedTrainer) -> None:
         if self.weights is None or process_rank() != 0:
             return
-        with atomic_file(self.weights) as file:
-            torch.save(_unwrapped(self.save_dict["network"]).state_dict(), file)
+        write_weights(self.weights, _unwrapped(self.save_dict["network"]).state_dict(), self.facts)
         self.logger.info("Training is complete; the weights are in %s.", self.weights)
 
     def _save(self, engine: SupervisedTrainer) -> None:
@@ -172,13 +174,7 @@ class RunStateHandler:
             "format": _FORMAT,
             "progress": {"iteration": engine.state.iteration, "epoch_length": engine.state.epoch_length},
             "settings": self.settings,
-            "versions": {
-                "monai_usspeech": monai_usspeech.__version__,
-                "monai": monai.__version__,
-                "torch": str(torch.__version__),
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": software_versions(),
             "random": ranks,
             **{name: _unwrapped(item).state_dict() for name, item in self.save_dict.items() if item is not None},
         }

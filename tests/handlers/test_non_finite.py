@@ -22,7 +22,7 @@ def test_training_stops_before_the_step_and_keeps_the_batch(tmp_path):
         trainer.run()
     assert torch.equal(parts["network"][0].weight, before)
     report = json.loads((tmp_path / "non_finite.json").read_text())
-    assert len(report["clips"]) == 4
+    assert len(report["items"]) == 4
     assert report["terms"]["loss_error"] == "nan"
     # The file is enough to run the step again, and it gives the same loss.
     saved = torch.load(tmp_path / "non_finite.pt", weights_only=True)

@@ -1,0 +1,70 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from monai_usspeech.data.files import InputError
+from monai_usspeech.engines.weights import (
+    check_unseen,
+    freezes_backbone,
+    load_trained,
+    provenance_path,
+    write_weights,
+)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    network = torch.nn.Linear(3, 2)
+    write_weights(tmp_path / "model.pt", network.state_dict(), {"subjects": ["p001", "p002"]})
+    return tmp_path / "model.pt"
+
+
+def test_facts_lie_beside_the_weights(weights):
+    assert json.loads(provenance_path(weights).read_text()) == {"subjects": ["p001", "p002"]}
+    assert set(torch.load(weights, weights_only=True)) == {"weight", "bias"}
+
+
+def test_weights_that_saw_a_test_subject_are_refused(weights):
+    check_unseen(weights, ["p003", "p004"])
+    with pytest.raises(InputError, match=r"1 of the test subjects.*--exclude_subjects \"\['p002'\]\""):
+        check_unseen(weights, ["p002", "p003"])
+
+
+def test_nothing_is_said_where_nothing_is_known(tmp_path):
+    check_unseen(None, ["p001"])
+    torch.save({}, tmp_path / "foreign.pt")
+    check_unseen(tmp_path / "foreign.pt", ["p001"])
+    (tmp_path / "foreign.json").write_text("[]")
+    with pytest.raises(InputError, match="foreign.json"):
+        check_unseen(tmp_path / "foreign.pt", ["p001"])
+
+
+def test_trained_weights_come_back_whole(weights):
+    network = torch.nn.Linear(3, 2)
+    load_trained(network, weights)
+    assert torch.equal(network.weight, torch.load(weights, weights_only=True)["weight"])
+
+
+def test_weights_of_another_network_are_refused_and_nothing_is_loaded(weights):
+    network = torch.nn.Linear(4, 2)
+    before = network.weight.clone()
+    with pytest.raises(InputError, match="another network"):
+        load_trained(network, weights)
+    assert torch.equal(network.weight, before)
+    with pytest.raises(InputError, match="run the configuration's training first"):
+        load_trained(network, weights.with_name("absent.pt"))
+    weights.write_bytes(b"half")
+    with pytest.raises(InputError, match=r"model\.pt"):
+        load_trained(network, weights)
+
+
+def test_a_mode_is_one_of_two_words():
+    assert freezes_backbone("probe") and not freezes_backbone("finetune")
+    with pytest.raises(InputError, match='Did you mean "probe"'):
+        freezes_backbone("prob")
