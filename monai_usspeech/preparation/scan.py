@@ -45,12 +45,14 @@ class ScanJob:
         store: the store's folder.
         settings: what is asked for.
         fps: the datalist's frames per second for formats without a clock.
+        name: the datalist's name, which reports show.
     """
 
     scan: Scan
     store: Path
     settings: PrepareSettings
     fps: float | None = None
+    name: str = ""
 
 
 def _stored(job: ScanJob) -> StoredScan | None:
@@ -64,9 +66,11 @@ def _stored(job: ScanJob) -> StoredScan | None:
         return None
 
 
-def _annotations(scan: Scan) -> dict[str, Any]:
+def _annotations(job: ScanJob) -> dict[str, Any]:
     """What ``meta.json`` holds beside frames and speech; none of it needs the video."""
+    scan = job.scan
     return {
+        "data": job.name,
         "subject": scan.subject,
         "fold": scan.fold,
         "annotation_sources": {
@@ -89,7 +93,7 @@ def is_current(job: ScanJob) -> ScanRow | None:
     stored = _stored(job)
     if stored is None or stored.meta.get("content", {}).get("sha256") != _wanted(job)["sha256"]:
         return None
-    annotations = _annotations(job.scan)
+    annotations = _annotations(job)
     if any(stored.meta.get(key) != value for key, value in annotations.items()) or _missing_methods(job, stored):
         return None
     if _too_short(stored.duration, job.settings):
@@ -186,7 +190,7 @@ def _meta(
     planes: Sequence[PlaneInterval],
 ) -> dict[str, Any]:
     return {
-        **_annotations(job.scan),
+        **_annotations(job),
         "content": content,
         "duration": frames.duration,
         "frame_rate": frames.frame_rate,
@@ -207,7 +211,7 @@ def _refresh(job: ScanJob, stored: StoredScan) -> None:
         add_voice_activity(stored.path, method, speech_flags(samples, stored.speech_range, method))
     if gaze is not None:
         write_gaze(stored.path, gaze.time, gaze.x, gaze.y)
-    meta = StoredScan(stored.path).meta | _annotations(scan) | {"gaze": gaze is not None, "planes": _plane_rows(planes)}
+    meta = StoredScan(stored.path).meta | _annotations(job) | {"gaze": gaze is not None, "planes": _plane_rows(planes)}
     write_json(stored.path / "meta.json", meta)
 
 

@@ -107,7 +107,7 @@ def _plan(scans: ScanDatalist, folder: Path, settings: PrepareSettings) -> tuple
     """Which scans need work, and the rows of those that do not."""
     jobs, rows = [], {}
     for scan in scans:
-        job = ScanJob(scan, folder, settings, scans.fps)
+        job = ScanJob(scan, folder, settings, scans.fps, scans.name)
         try:
             row = is_current(job)
         except InputError:  # its own attempt will say in its row what is wrong

@@ -330,11 +330,22 @@ def test_the_command_ends_with_a_status(files: Path, tmp_path: Path, capsys: pyt
     assert "--datalist" in str(message) and "--store" in str(message)
     message, _ = _command_says(capsys, lambda: prepare(tmp_path / "no.json", tmp_path / "store"))
     assert str(message) == f"prepare: {tmp_path / 'no.json'}: no such file."
-    scans = (_bad(tmp_path, "text")[0], ScanDatalist.load(files).scans[0])
-    ScanDatalist("x", scans).save(tmp_path / "x.json")
+    listed = ScanDatalist.load(files)
+    ScanDatalist(listed.name, (_bad(tmp_path, "text")[0], listed.scans[0])).save(tmp_path / "x.json")
     status, shown = _command_says(capsys, lambda: prepare(tmp_path / "x.json", tmp_path / "store", **QUICK))
     assert status == 1 and "1 prepared, 0 already whole, 1 failed" in shown and "s000" in shown
     assert prepare(files, tmp_path / "store", **QUICK).skipped == ("s000",)
+
+
+def test_the_store_knows_the_name_of_the_datalist(files: Path, store: Path, tmp_path: Path) -> None:
+    listed = ScanDatalist.load(files)
+    assert ScanStore(store).names == (listed.name,)
+    copied = shutil.copytree(store, tmp_path / "store")
+    before = {path: path.stat().st_mtime_ns for path in copied.glob("*/frames.bin")}
+    ScanDatalist("renamed", listed.scans).save(tmp_path / "renamed.json")
+    assert len(prepare_scans(tmp_path / "renamed.json", copied, **QUICK).kept) == len(listed.scans)
+    assert ScanStore(copied).names == ("renamed",)
+    assert {path: path.stat().st_mtime_ns for path in copied.glob("*/frames.bin")} == before  # no video was read
 
 
 def test_store_metadata_is_plain(store: Path) -> None:

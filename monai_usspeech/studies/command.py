@@ -1,0 +1,175 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The run ids of a study's configuration: ``study`` runs what is left and reports, ``plan`` and ``report`` tell."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from monai_usspeech.data.files import InputError
+from monai_usspeech.data.store import ScanStore
+from monai_usspeech.studies.cells import cell_state, check_cells
+from monai_usspeech.studies.interruption import StudyInterrupted
+from monai_usspeech.studies.plan import PROGRAM, StudyCell, deal_out, plan_cells
+from monai_usspeech.studies.progress import StudyProgress, cell_table, failure_table
+from monai_usspeech.studies.proof import prove_disjoint, study_folds
+from monai_usspeech.studies.reading import read_study
+from monai_usspeech.studies.report import write_report
+from monai_usspeech.studies.runner import CellOutcome, run_cells
+from monai_usspeech.studies.settings import StudySettings
+from monai_usspeech.studies.study_file import check_study_folder, store_facts, write_study
+
+__all__ = ["StudyPlan", "plan_study", "report_study", "run_study", "show_study", "study_config_folders"]
+
+_LEVELS = 3  # configs/studies/x.json: its folder, configs, and the repository
+
+
+class StudyPlan(NamedTuple):
+    """A study that has been checked and can run.
+
+    ``cells`` are all of it, ``part`` those of this call; ``subjects`` is everyone, ``held_out`` the test subjects of
+    each fold, ``data`` what :func:`~monai_usspeech.studies.study_file.store_facts` says.
+    """
+
+    study: StudySettings
+    cells: list[StudyCell]
+    part: list[StudyCell]
+    subjects: tuple[str, ...]
+    held_out: dict[int, tuple[str, ...]]
+    data: dict[str, Any]
+
+
+def study_config_folders(arguments: Sequence[str] | None = None) -> list[Path]:
+    """The folders above the study's configuration, the nearest first: files are looked for there too.
+
+    Args:
+        arguments: the command line, default ``sys.argv``. MONAI does not tell a configuration where it lies.
+    """
+    words = list(sys.argv if arguments is None else arguments)
+    for place, word in enumerate(words):
+        name, assigned, value = word.partition("=")
+        if name == "--config_file":
+            text = value if assigned else (words[place + 1] if place + 1 < len(words) else "")
+            try:
+                files = ast.literal_eval(text)
+            except (ValueError, SyntaxError):
+                files = text.split(",")
+            first = files if isinstance(files, str) else files[0]
+            return list(Path(first).resolve().parents)[:_LEVELS]
+    return []
+
+
+def plan_study(settings: Mapping[str, Any], folders: Sequence[str | Path] | None = None) -> StudyPlan:
+    """Check everything that can be checked before anything runs.
+
+    Args:
+        settings: see :func:`~monai_usspeech.studies.reading.read_study`.
+        folders: where configuration and weights files are looked for after the current directory; default
+            :func:`study_config_folders`.
+
+    Raises:
+        InputError: for unknown keys and names, missing files, a subject on both sides, a folder of another study.
+    """
+    study = read_study(settings, study_config_folders() if folders is None else folders)
+    store = ScanStore(study.dataset_dir)
+    data = store_facts(store)
+    check_study_folder(study, data)
+    held_out = study_folds(study, store)
+    cells = plan_cells(study, held_out)
+    prove_disjoint(cells, store.subjects, held_out)
+    check_cells(cells)
+    return StudyPlan(study, cells, deal_out(cells, *study.cells), store.subjects, held_out, data)
+
+
+def run_study(
+    settings: Mapping[str, Any],
+    folders: Sequence[str | Path] | None = None,
+    program: Sequence[str] = PROGRAM,
+    report: bool = True,
+    show: bool = True,
+) -> list[CellOutcome]:
+    """Run the cells that are left, then write the report. This is the run id ``study``.
+
+    Args:
+        settings: see :func:`~monai_usspeech.studies.reading.read_study`.
+        folders: see :func:`plan_study`.
+        program: what runs a cell.
+        report: write the report; with several parts, only once all cells of all parts are done.
+        show: print progress.
+
+    Returns:
+        What became of the cells, when all of them are done.
+
+    Raises:
+        SystemExit: with status 1 when something given cannot be used or a cell is not done, with 128 plus the signal
+            after an interruption.
+    """
+    with_status = _Command("study")
+    plan = with_status(plan_study, settings, folders)
+    outcomes: list[CellOutcome] = with_status(_run_part, plan, program, show)
+    failures = failure_table(outcomes)
+    if failures:
+        print(f"\nNot done:\n{failures}\nRunning the same command again tries these anew.", file=sys.stderr)
+    alone = plan.study.cells[1] == 1
+    if report and any(cell_state(cell) == "done" for cell in plan.cells):
+        if alone or all(cell_state(cell) == "done" for cell in plan.cells):
+            print(f"Report: {with_status(write_report, plan.study.output_dir)}")
+        else:
+            print("Other parts are left: run the id report once they are done.")
+    if failures:
+        raise SystemExit(1)
+    return outcomes
+
+
+def _run_part(plan: StudyPlan, program: Sequence[str], show: bool) -> list[CellOutcome]:
+    write_study(plan.study, plan.data, plan.held_out, plan.subjects)
+    progress = StudyProgress(plan.part, plan.study.workers, show)
+    try:
+        return run_cells(plan.part, plan.study.workers, plan.study.devices, program, progress)
+    finally:
+        progress.close()
+
+
+def show_study(settings: Mapping[str, Any], folders: Sequence[str | Path] | None = None) -> str:
+    """Print the table of cells, what is done and how long the rest will take. This is the run id ``plan``.
+
+    Raises:
+        SystemExit: with status 1 when something given cannot be used.
+    """
+    with_status = _Command("plan")
+    plan = with_status(plan_study, settings, folders)
+    table: str = with_status(cell_table, plan.part, plan.study.workers)
+    print(table)
+    return table
+
+
+def report_study(settings: Mapping[str, Any], open_in_browser: bool = False) -> Path:
+    """Write the report of what is there. This is the run id ``report``.
+
+    Raises:
+        SystemExit: with status 1 when the folder holds no study.
+    """
+    path: Path = _Command("report")(write_report, settings["output_dir"], open_in_browser)
+    print(f"Report: {path}")
+    return path
+
+
+class _Command:
+    """Call a function; what ends it becomes one line and an exit status."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except InputError as error:
+            raise SystemExit(f"{self.name}: {error}") from None
+        except StudyInterrupted as stop:
+            print(f"\n{self.name}: {stop}; run the same command again to go on from here.", file=sys.stderr)
+            raise SystemExit(stop.exit_status) from None

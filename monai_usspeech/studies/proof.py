@@ -1,0 +1,57 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The folds of a study, and the proof that no cell is tested on whom it, or its pretraining, learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from monai_usspeech.data.files import InputError
+from monai_usspeech.data.folds import check_disjoint
+from monai_usspeech.data.splits import subject_split
+from monai_usspeech.data.store import ScanStore
+from monai_usspeech.engines.weights import check_unseen
+from monai_usspeech.studies.plan import StudyCell
+from monai_usspeech.studies.settings import PRETRAIN_STAGE, StudySettings
+
+__all__ = ["prove_disjoint", "study_folds"]
+
+
+def study_folds(study: StudySettings, store: ScanStore) -> dict[int, tuple[str, ...]]:
+    """The test subjects of each fold of the study, sorted.
+
+    Raises:
+        InputError: for folds that the store has too few subjects for.
+    """
+    return {
+        fold: tuple(sorted(subject_split(store, n_folds=study.n_folds, fold=fold, seed=study.split_seed).test))
+        for fold in study.folds
+    }
+
+
+def prove_disjoint(cells: Sequence[StudyCell], subjects: Iterable[str], held_out: Mapping[int, Sequence[str]]) -> None:
+    """Prove that no cell trains on whom it is tested on, from the values that the cells will really be given.
+
+    Args:
+        cells: the planned cells.
+        subjects: everyone in the store.
+        held_out: the test subjects of each fold.
+
+    Raises:
+        InputError: naming the subject, when a subject is in two test folds, a pretraining does not leave out its fold's
+            test subjects, or weights given as a file say of themselves that they have seen one.
+    """
+    check_disjoint(**{f"test subjects of fold {fold}": test for fold, test in held_out.items()})
+    everyone = set(subjects)
+    for cell in cells:
+        test = held_out[cell.fold]
+        if cell.stage == PRETRAIN_STAGE:
+            trained = everyone - set(cell.values.get("exclude_subjects") or ())
+            if cell.values.get("subjects") is not None:
+                trained &= set(cell.values["subjects"])
+            check_disjoint(**{f"training of {cell.name}": trained, f"test subjects of fold {cell.fold}": test})
+        elif cell.needs is not None and (cell.needs.stage, cell.needs.chain) != (PRETRAIN_STAGE, cell.chain):
+            raise InputError(f"{cell.name}: starts from {cell.needs.name}, which leaves out other subjects.")
+        if cell.needs is None and cell.values.get("initialisation") is not None:
+            check_unseen(str(cell.values["initialisation"]), test)

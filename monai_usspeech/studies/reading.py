@@ -1,0 +1,169 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Read a study's configuration: what means nothing, or is of the wrong kind, is refused with the nearest name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from monai_usspeech.data.files import InputError, nearest_name
+from monai_usspeech.studies.settings import PRETRAIN_STAGE, StudyMethod, StudySettings, StudyTask
+
+__all__ = ["read_study"]
+
+_SET_BY_THE_STUDY = (
+    "config_file dataset_dir output_dir method initialisation exclude_subjects fold n_folds split_seed seed".split()
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+Entry = TypeVar("Entry", StudyMethod, StudyTask)
+
+
+def read_study(values: Mapping[str, Any], folders: Sequence[str | Path] = ()) -> StudySettings:
+    """Check the values of a study's configuration.
+
+    Args:
+        values: those of :class:`StudySettings`, with ``all_methods`` and ``all_tasks`` (the definitions by name) and
+            with ``methods`` and ``tasks`` as lists of names, None for all.
+        folders: where files are looked for after the current directory.
+
+    Raises:
+        InputError: for a key that a study, a method or a task does not have, a name that nothing defines, and a value
+            of the wrong kind.
+    """
+    known = {item.name for item in fields(StudySettings)} - {"folders"} | {"all_methods", "all_tasks"}
+    _refuse_unknown("study", values, known)
+    methods = _entries(StudyMethod, "all_methods", values)
+    tasks = _entries(StudyTask, "all_tasks", values)
+    for method in methods.values():
+        _refuse_unknown(f"all_methods: {method.name}: task_options", method.task_options, tasks)
+    for task in tasks.values():
+        for name in task.methods or ():
+            _known_name(f"all_tasks: {task.name}: methods", name, methods)
+    usual = [name for name, method in methods.items() if not method.optional]
+    chosen = {
+        "methods": {name: methods[name] for name in _chosen("methods", values.get("methods"), methods, usual)},
+        "tasks": {name: tasks[name] for name in _chosen("tasks", values.get("tasks"), tasks, list(tasks))},
+    }
+    if values.get("reference") is not None:
+        _known_name("reference", values["reference"], methods)
+    given = {name: value for name, value in values.items() if name not in ("all_methods", "all_tasks")}
+    for name in ("pretrain", "pretrain_preset", "downstream_preset"):
+        given[name] = _words(name, given.get(name) or ())
+    for name in ("pretrain_options", "downstream_options"):
+        given[name] = _options(name, given.get(name) or {})
+    for name, least in (("n_folds", 2), ("split_seed", 0), ("workers", 1)):
+        given[name] = _whole(name, given.get(name, getattr(StudySettings, name)), least)
+    return _finish(given | chosen, folders)
+
+
+def _finish(given: dict[str, Any], folders: Sequence[str | Path]) -> StudySettings:
+    for name in ("name", "dataset_dir", "output_dir"):
+        if not isinstance(given.get(name), (str, Path)) or not str(given[name]):
+            raise InputError(f"{name}: is {given.get(name)!r}; give a word.")
+        given[name] = str(given[name])
+    n_folds = given["n_folds"]
+    given["folds"] = _numbers("folds", given.get("folds", range(n_folds)))
+    given["seeds"] = _numbers("seeds", given.get("seeds", StudySettings.seeds))
+    if max(given["folds"]) >= n_folds:
+        raise InputError(f"folds: {max(given['folds'])} is not below n_folds ({n_folds}); folds count from 0.")
+    given["cells"] = _part(given.get("cells") or "1/1")
+    if given.get("devices") is not None:
+        given["devices"] = tuple(given["devices"])
+    return StudySettings(**given, folders=tuple(Path(folder) for folder in folders))
+
+
+def _refuse_unknown(where: str, entry: Any, known: Any) -> None:
+    if not isinstance(entry, Mapping):
+        raise InputError(f"{where}: is {entry!r}; give names with their values.")
+    for key in entry:
+        _known_name(where, key, known, "no key")
+
+
+def _known_name(where: str, name: Any, known: Any, what: str = "nothing defines") -> None:
+    if name not in known:
+        raise InputError(f'{where}: {what} "{name}".{nearest_name(str(name), map(str, known))}')
+
+
+def _entries(kind: type[Entry], group: str, values: Mapping[str, Any]) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
+    definitions = values.get(group)
+    if not isinstance(definitions, Mapping) or not definitions:
+        raise InputError(f"{group}: is {definitions!r}; define at least one, by name.")
+    for name, entry in definitions.items():
+        where = f"{group}: {name}"
+        if not _NAME.fullmatch(str(name)) or name == PRETRAIN_STAGE:
+            raise InputError(f"{where}: cannot name a folder here; use letters, digits, '_' and '-', not \"pretrain\".")
+        _refuse_unknown(where, entry, {item.name for item in fields(kind)} - {"name"})
+        given = dict(entry)
+        for key in ("pretrain", "configs", "methods"):
+            if given.get(key) is not None:
+                given[key] = _words(f"{where}: {key}", given[key])
+        given["options"] = _options(f"{where}: options", given.get("options") or {})
+        if given.get("task_options"):
+            given["task_options"] = {
+                task: _options(f"{where}: task_options: {task}", of) for task, of in given["task_options"].items()
+            }
+        if kind is StudyTask and not given.get("configs"):
+            raise InputError(f"{where}: has no configs; name the configuration files of its cells.")
+        entries[str(name)] = kind(**{"title": str(name), **given, "name": str(name)})
+    return entries
+
+
+def _chosen(field_name: str, names: Any, known: Mapping[str, Any], usual: list[str]) -> list[str]:
+    if names is None:
+        return usual
+    for name in _words(field_name, names):
+        _known_name(field_name, name, known)
+    if not names:
+        raise InputError(f"{field_name}: is empty; name at least one of {', '.join(known)}.")
+    return [name for name in known if name in names]
+
+
+def _words(where: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(word, str) for word in value):
+        raise InputError(f"{where}: is {value!r}; give a list of words, such as ['a'].")
+    return tuple(value)
+
+
+def _whole(where: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{where}: is {value!r}; give a whole number from {least} on.")
+    return value
+
+
+def _numbers(where: str, value: Any) -> tuple[int, ...]:
+    if isinstance(value, int) or isinstance(value, str) or not isinstance(value, Sequence) or not len(value):
+        raise InputError(f"{where}: is {value!r}; give a list of whole numbers, such as [0, 1].")
+    numbers = tuple(_whole(where, number, 0) for number in value)
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f"{where}: {list(numbers)} names one twice.")
+    return numbers
+
+
+def _options(where: str, options: Any) -> dict[str, Any]:
+    if not isinstance(options, Mapping):
+        raise InputError(f"{where}: is {options!r}; give names with their values.")
+    for name, value in options.items():
+        if name in _SET_BY_THE_STUDY:
+            raise InputError(f'{where}: "{name}" is set by the study itself; take it out.')
+        if not _is_plain(value):
+            raise InputError(f"{where}: {name}: give a number, a word or a list; components belong in a file.")
+    return dict(options)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _part(text: Any) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", str(text))
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise InputError(f'cells: is "{text}"; give i/n with i from 1 to n, such as 2/4 for the second of four parts.')
+    return int(match[1]), int(match[2])

@@ -1,0 +1,111 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What a study is: methods, tasks, folds and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from monai_usspeech.data.files import InputError
+
+__all__ = ["PRETRAIN_STAGE", "StudyMethod", "StudySettings", "StudyTask"]
+
+PRETRAIN_STAGE = "pretrain"
+"""The stage, and the folder, of the pretraining cells; no task can have this name."""
+
+
+@dataclass(frozen=True)
+class StudyMethod:
+    """One row of the tables: where the weights come from that downstream training starts with.
+
+    Args:
+        name: the row's short name, also the name of its folders.
+        title: the row's name in tables; default ``name``.
+        pretrain: configuration files laid over the study's ``pretrain``; None when there is no pretraining.
+        initialisation: a weights file, or the word ``"imagenet"``; None starts at random. With ``pretrain`` it is what
+            pretraining starts from.
+        options: values given to every downstream cell of this method.
+        task_options: the same for one task: ``{task: {name: value}}``.
+        note: a remark for the tables.
+        optional: take part only when named in ``methods``.
+    """
+
+    name: str
+    title: str = ""
+    pretrain: tuple[str, ...] | None = None
+    initialisation: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    task_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    note: str = ""
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class StudyTask:
+    """One downstream task.
+
+    Args:
+        name: its short name, also the name of its folder.
+        title: its name in tables; default ``name``.
+        configs: the configuration files of a cell's run.
+        run: the run id of a cell.
+        options: values given to every cell of this task.
+        methods: the only methods that this task makes sense for; None means all.
+        pretrained: False starts every method at random.
+        product: the file that a finished cell has.
+    """
+
+    name: str
+    title: str = ""
+    configs: tuple[str, ...] = ()
+    run: str = "run"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    methods: tuple[str, ...] | None = None
+    pretrained: bool = True
+    product: str = "results.json"
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """A whole study. The fields are the keys of a study's configuration; see ``docs/studies.md``.
+
+    ``methods`` and ``tasks`` are those that take part, by name; ``reference`` is the method that reports compare with.
+    """
+
+    name: str
+    dataset_dir: str
+    output_dir: str
+    methods: dict[str, StudyMethod]
+    tasks: dict[str, StudyTask]
+    description: str = ""
+    reference: str | None = None
+    n_folds: int = 3
+    folds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    split_seed: int = 0
+    cells: tuple[int, int] = (1, 1)
+    workers: int = 1
+    devices: tuple[int | str, ...] | None = None
+    pretrain: tuple[str, ...] = ()
+    pretrain_preset: tuple[str, ...] = ()
+    pretrain_options: Mapping[str, Any] = field(default_factory=dict)
+    downstream_preset: tuple[str, ...] = ()
+    downstream_options: Mapping[str, Any] = field(default_factory=dict)
+    folders: tuple[Path, ...] = ()
+
+    def find(self, name: str, field_name: str) -> Path:
+        """The file of that name: absolute, in the current directory, or beside the study's configuration.
+
+        Raises:
+            InputError: when it is in none of these places.
+        """
+        for folder in (Path.cwd(), *self.folders):
+            if (folder / name).is_file():
+                return (folder / name).resolve()
+        above = " or in the folders above the study's configuration" if self.folders else ""
+        places = "" if Path(name).is_absolute() else f" in {Path.cwd()}{above}"
+        raise InputError(f"{field_name}: {name}: no such file{places}.")

@@ -1,0 +1,119 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""``study.json``: what a study folder was made with, so that it can be reported, and gone on with, but not mixed up."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from monai_usspeech.data.files import InputError, read_json, write_json
+from monai_usspeech.data.store import ScanStore
+from monai_usspeech.engines.configuration import software_versions
+from monai_usspeech.studies.lock import folder_lock
+from monai_usspeech.studies.settings import StudySettings
+
+__all__ = ["STUDY_FORMAT", "check_study_folder", "store_facts", "write_study"]
+
+STUDY_FORMAT = 1
+_GROWING = ("folds", "seeds")
+_UNCHANGING = ("n_folds", "split_seed")
+_OF_THE_CALL = ("cells", "workers", "devices", "folders", "output_dir")  # they change nothing in a result
+
+
+def store_facts(store: ScanStore) -> dict[str, Any]:
+    """What a study says of its data: ``names`` of the datalists, ``store``, ``scans``, ``subjects``, ``hours``, and a
+    ``sha256`` over all scans' ``meta.json``, which changes with any scan, subject, label or setting of ``prepare``."""
+    digest = hashlib.sha256()
+    for scan in store:
+        digest.update((scan.path / "meta.json").read_bytes())
+    return {
+        "names": list(store.names),
+        "store": str(store.root.resolve()),
+        "scans": len(store),
+        "subjects": len(store.subjects),
+        "hours": round(sum(scan.duration for scan in store) / 3600, 4),
+        "sha256": digest.hexdigest(),
+    }
+
+
+def check_study_folder(study: StudySettings, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Check that a study may go on in its folder.
+
+    Args:
+        study: the settings.
+        data: see :func:`store_facts`.
+
+    Returns:
+        The folder's ``study.json`` as it is, or an empty dictionary.
+
+    Raises:
+        InputError: when the folder holds a study of other data or of other folds.
+    """
+    path = Path(study.output_dir) / "study.json"
+    if not path.is_file():
+        return {}
+    old = read_json(path)
+    if not isinstance(old, dict) or old.get("format") != STUDY_FORMAT:
+        raise InputError(f"{path}: not the record of a study that this version reads; choose another output_dir.")
+    changed = [
+        f"{name} was {old.get(name)!r} and is {getattr(study, name)!r}"
+        for name in _UNCHANGING
+        if old.get(name) != getattr(study, name)
+    ]
+    if old.get("data", {}).get("sha256") != data["sha256"]:
+        changed.append(f"the scans were others ({old.get('data', {}).get('store')}, now {data['store']})")
+    if changed:
+        raise InputError(f"{path}: a study of other folds or data: {'; '.join(changed)}. Choose another output_dir.")
+    return old
+
+
+def write_study(
+    study: StudySettings, data: Mapping[str, Any], held_out: Mapping[int, Sequence[str]], subjects: Sequence[str]
+) -> Path:
+    """Write ``study.json``; methods, tasks, folds and seeds of earlier calls stay in it.
+
+    Args:
+        study: the settings.
+        data: see :func:`store_facts`.
+        held_out: the test subjects of each fold.
+        subjects: everyone in the store.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: as :func:`check_study_folder`.
+    """
+    folder = Path(study.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    with folder_lock(folder / "study.lock"):  # the parts of a job array start at the same moment
+        old = check_study_folder(study, data)
+        new = {name: value for name, value in dataclasses.asdict(study).items() if name not in _OF_THE_CALL}
+        for name in _GROWING:
+            new[name] = sorted({*old.get(name, ()), *new[name]})
+        for name in ("methods", "tasks"):  # names that are not new keep their place
+            new[name] = {**old.get(name, {}), **new[name]}
+        if new["reference"] not in new["methods"]:
+            new["reference"] = None
+        splits = {
+            str(fold): {"pretraining": sorted(set(subjects) - set(test)), "test": list(test)}
+            for fold, test in held_out.items()
+        }
+        new |= {
+            "format": STUDY_FORMAT,
+            "data": dict(data),
+            "splits": dict(sorted({**old.get("splits", {}), **splits}.items())),
+            "versions": software_versions(),
+            "created": old.get("created", now),
+            "changed": now,
+        }
+        path = folder / "study.json"
+        write_json(path, {"format": STUDY_FORMAT, **new})
+    return path

@@ -1,0 +1,216 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The plan of a study: nobody is tested on whom they learned from, and nothing is missing, double or unknown."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fire.parser import DefaultParseValue
+
+from monai_usspeech.data.files import InputError
+from monai_usspeech.data.store import ScanStore
+from monai_usspeech.studies.command import plan_study, study_config_folders
+from monai_usspeech.studies.plan import command_word, deal_out
+from monai_usspeech.studies.proof import prove_disjoint
+from monai_usspeech.studies.reading import read_study
+from tests.studies.small_study import make_files, settings
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_files(tmp_path_factory.mktemp("plan"))
+
+
+def given(command: list[str]) -> dict[str, Any]:
+    """What MONAI's command would read of a cell's command line."""
+    return {w[2:]: DefaultParseValue(command[i + 1]) for i, w in enumerate(command) if w.startswith("--")}
+
+
+def test_the_cells_are_methods_by_tasks_by_folds_by_seeds(root: Path):
+    cells = plan_study(settings(root), [root]).cells
+    # pretraining of two methods, planes of three, retrieval of one; three folds, two seeds
+    assert Counter(cell.stage for cell in cells) == {"pretrain": 12, "planes": 18, "retrieval": 6}
+    assert len({cell.folder for cell in cells}) == 36
+    for place, cell in enumerate(cells):
+        assert cell.needs is None or cells.index(cell.needs) < place
+        assert cell.folder == root / "study" / cell.stage / cell.method / f"fold{cell.fold}-seed{cell.seed}"
+
+
+def test_no_planned_command_trains_on_whom_it_or_its_dependants_test(root: Path):
+    """The leak proof, from the command lines alone: folds are remade by an independent reading of the arguments."""
+    plan = plan_study(settings(root), [root])
+    everyone = set(ScanStore(root / "store").subjects)
+    pretrained = {}
+    for cell in plan.cells:
+        values = given(cell.command())
+        if cell.stage == "pretrain":
+            pretrained[values["output_dir"] + "/model.pt"] = everyone - set(values["exclude_subjects"]), cell
+    assert pretrained
+    for cell in plan.cells:
+        if cell.stage != "pretrain":
+            values = given(cell.command())
+            test = set(plan.held_out[values["fold"]])
+            assert test and values["n_folds"] == 3 and values["split_seed"] == 0
+            if values["initialisation"] is not None:
+                trained, source = pretrained[values["initialisation"]]
+                assert trained and not trained & test
+                assert (source.method, source.seed) == (cell.method, values["seed"])
+            else:
+                assert cell.method == "random"
+    tests = [set(subjects) for subjects in plan.held_out.values()]
+    assert set.union(*tests) == everyone and sum(map(len, tests)) == len(everyone)
+
+
+def test_a_pretraining_without_the_exclusion_is_refused_by_name(root: Path):
+    plan = plan_study(settings(root), [root])
+    cell = next(cell for cell in plan.cells if cell.stage == "pretrain" and cell.fold == 1)
+    leaky = replace(cell, values={**cell.values, "exclude_subjects": list(plan.held_out[1][1:])})
+    everyone = ScanStore(root / "store").subjects
+    with pytest.raises(InputError, match=f'subject "{plan.held_out[1][0]}" is in both "training of pretrain/'):
+        prove_disjoint([leaky], everyone, plan.held_out)
+    wrong = replace(next(c for c in plan.cells if c.needs is cell), fold=2)
+    with pytest.raises(InputError, match="which leaves out other subjects"):
+        prove_disjoint([wrong], everyone, plan.held_out)
+    with pytest.raises(InputError, match="is in both"):
+        prove_disjoint([], everyone, {0: ("p000", "p001"), 1: ("p001", "p002")})
+
+
+def test_weights_from_a_file_that_have_seen_a_test_subject_are_refused(root: Path):
+    (root / "own.pt").write_bytes(b"weights")
+    (root / "own.json").write_text(json.dumps({"subjects": ["p003"]}))
+    methods = {"own": {"initialisation": "own.pt"}}
+    one_task = {"planes": {"configs": ["task.json"]}}
+    with pytest.raises(InputError, match="own.pt was trained on 1 of the test subjects"):
+        plan_study(settings(root, all_methods=methods, all_tasks=one_task), [root])
+    fold = next(f for f, test in plan_study(settings(root), [root]).held_out.items() if "p003" not in test)
+    plan = plan_study(settings(root, all_methods=methods, all_tasks=one_task, folds=[fold]), [root])
+    assert given(plan.cells[0].command())["initialisation"] == str(root / "own.pt")
+
+
+@pytest.mark.parametrize("n_parts", [1, 2, 4, 5, 40])
+def test_the_parts_together_are_every_cell_once_and_chains_stay_whole(root: Path, n_parts: int):
+    cells = plan_study(settings(root), [root]).cells
+    parts = [deal_out(cells, part, n_parts) for part in range(1, n_parts + 1)]
+    assert sorted(cell.name for part in parts for cell in part) == sorted(cell.name for cell in cells)
+    for part in parts:
+        names = {cell.name for cell in part}
+        assert all(cell.needs is None or cell.needs.name in names for cell in part)
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 3  # the longest chain: pretrain, planes, retrieval
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "runs/study",
+        "a,b",
+        "a#b",
+        "1e3",
+        "None",
+        "-x",
+        "with space",
+        "it's",
+        "[x",
+        True,
+        None,
+        -1,
+        0.5,
+        [1, "a b"],
+        "%f",
+    ],
+)
+def test_a_value_comes_out_of_the_command_line_as_it_went_in(value: Any):
+    assert DefaultParseValue(command_word(value)) == value
+    try:
+        ours = ast.literal_eval(command_word(value))  # how the check of the command line reads it
+    except (ValueError, SyntaxError):
+        ours = command_word(value)
+    assert ours == value
+
+
+METHOD = {"random": {}}
+TASK = {"planes": {"configs": ["task.json"]}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"seed": [0]}, r'study: no key "seed". Did you mean "seeds"\?'),
+        ({"all_methods": {"a": {"pretrian": []}}}, r'all_methods: a: no key "pretrian". Did you mean "pretrain"\?'),
+        ({"all_tasks": {"a": {"config": []}}}, r'all_tasks: a: no key "config". Did you mean "configs"\?'),
+        ({"methods": ["our"]}, r'methods: nothing defines "our". Did you mean "ours"\?'),
+        ({"methods": []}, "methods: is empty"),
+        ({"methods": "ours"}, "give a list of words"),
+        ({"tasks": ["plane"]}, r'tasks: nothing defines "plane". Did you mean "planes"\?'),
+        ({"reference": "best"}, 'reference: nothing defines "best"'),
+        ({"all_tasks": {"pretrain": {"configs": ["task.json"]}}}, "cannot name a folder"),
+        ({"all_tasks": {"a": {}}}, "all_tasks: a: has no configs"),
+        ({"all_tasks": {"a": {"configs": ["task.json"], "methods": ["x"]}}}, 'nothing defines "x"'),
+        ({"all_methods": {"a": {"options": {"seed": 1}}}, "all_tasks": TASK}, '"seed" is set by the study itself'),
+        ({"all_methods": {"a": {"options": {"x": {}}}}, "all_tasks": TASK}, "components belong in a file"),
+        ({"folds": [0, 3]}, r"folds: 3 is not below n_folds \(3\)"),
+        ({"folds": 1}, "give a list of whole numbers"),
+        ({"seeds": [0, 0]}, "names one twice"),
+        ({"n_folds": 1}, "n_folds: is 1; give a whole number from 2 on"),
+        ({"workers": 0}, "workers: is 0"),
+        ({"cells": "3/2"}, 'cells: is "3/2"; give i/n'),
+        ({"n_folds": 7, "folds": [0]}, "7 folds need at least 7 subjects"),
+    ],
+)
+def test_what_a_study_cannot_be_is_one_sentence(root: Path, changed: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        plan_study(settings(root, **changed), [root])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"all_methods": {"a": {"pretrain": ["gone.json"]}}, "all_tasks": TASK}, "all_methods: a: pretrain: gone.json"),
+        ({"all_methods": METHOD, "all_tasks": {"t": {"configs": ["gone.json"]}}}, "all_tasks: t: configs: gone.json"),
+        (
+            {
+                "all_methods": {"a": {"initialisation": "gone.pt"}, "b": {}, "c": {"initialisation": "gone.npz"}},
+                "all_tasks": TASK,
+            },
+            r"a: initialisation: gone.pt: no such file.*gone.npz: no such file.*--methods \"\['b'\]\"",
+        ),
+        ({"all_methods": METHOD, "all_tasks": {"t": {"configs": ["task.json"], "run": "runn"}}}, 'no run id "runn"'),
+        (
+            {"all_methods": {"a": {"options": {"learning_rat": 1}}}, "all_tasks": TASK},
+            r'planes/a/fold0-seed0: --learning_rat: .* Did you mean "learning_rate"\?',
+        ),
+        ({"dataset_dir": "/nowhere"}, "/nowhere: no such scan store"),
+    ],
+)
+def test_what_is_missing_is_told_before_anything_runs(root: Path, changed: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        plan_study(settings(root, **changed), [root])
+    assert not (root / "study").exists()
+
+
+def test_options_reach_the_cells_the_nearest_wins(root: Path):
+    methods = {"a": {"options": {"mode": "b"}, "task_options": {"two": {"mode": "c"}}}, "plus": {"optional": True}}
+    tasks = {name: {"configs": ["task.json"], "options": {"mode": "a", "learning_rate": 2}} for name in ("one", "two")}
+    tasks["bare"] = {"configs": ["task.json"], "pretrained": False}
+    study = settings(root, all_methods=methods, all_tasks=tasks, downstream_options={"learning_rate": 1, "mode": "z"})
+    cells = {cell.stage: given(cell.command()) for cell in plan_study(study, [root]).cells}
+    chosen = {stage: (values["mode"], values["learning_rate"]) for stage, values in cells.items()}
+    assert chosen == {"one": ("b", 2), "two": ("c", 2), "bare": ("b", 1)}
+    assert cells["bare"]["initialisation"] is None
+    assert list(read_study(study).methods) == ["a"]
+    assert list(read_study({**study, "methods": ["plus", "a"]}).methods) == ["a", "plus"]
+
+
+def test_files_are_found_above_the_configuration(tmp_path: Path):
+    for typed in ("['{0}/configs/studies/x.json','y.json']", "{0}/configs/studies/x.json"):
+        words = ["python", "run", "study", "--config_file", typed.format(tmp_path)]
+        assert study_config_folders(words)[:3] == [tmp_path / "configs/studies", tmp_path / "configs", tmp_path]
+    assert study_config_folders(["pytest"]) == []
