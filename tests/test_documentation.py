@@ -18,7 +18,6 @@ from tests.preparation.scan_files import FPS, fan_frames
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-CONFIGURATIONS = {"generate": "configs/data/phantom.json", "prepare": "configs/data/scans.json"}
 MONAI_OPTIONS = {"config_file"}
 
 
@@ -32,13 +31,12 @@ def test_every_option_of_a_shown_command_is_in_its_configuration():
     checked = 0
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-        for run_id, arguments in re.findall(r"monai\.bundle run (\w+) (.*)", text):
-            path = CONFIGURATIONS.get(run_id, "bundle/configs/train.json")
-            known = {*ConfigParser.load_config_file(ROOT / path), *MONAI_OPTIONS}
-            used = set(re.findall(r"--(\w+)", arguments))
-            assert used <= known, f"{page.name}: {used - known}"
+        for arguments in re.findall(r"monai\.bundle run \w+ (.*)", text):
             files = re.findall(r"[\w/]+\.json", arguments.split("--config_file", 1)[1].split(" --", 1)[0])
             assert files and all((ROOT / file).exists() for file in files), f"{page.name}: {files}"
+            known = {name for file in files for name in ConfigParser.load_config_file(ROOT / file)} | MONAI_OPTIONS
+            used = set(re.findall(r"--(\w+)", arguments))
+            assert used <= known, f"{page.name}: {used - known}"
             checked += 1
     assert checked >= 8
 
