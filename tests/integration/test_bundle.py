@@ -77,6 +77,12 @@ def test_the_metadata_has_what_the_schema_requires(metadata):
     assert metadata["version"] in metadata["changelog"]
 
 
+def test_the_downstream_configurations_name_the_same_versions(metadata):
+    other = json.loads((REPOSITORY / "configs/downstream/metadata.json").read_text())
+    versions = [name for name in other if name.endswith("version")]
+    assert len(versions) == 4 and all(other[name] == metadata[name] for name in versions)
+
+
 def test_the_two_input_network_is_described(metadata):
     described = metadata["pretrain_data_format"]
     assert set(described["inputs"]) == {"image", "speech"}

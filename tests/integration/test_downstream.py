@@ -1,0 +1,169 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The downstream configurations as they are shipped, with the CPU preset, on scans that take seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from monai_usspeech.data.files import InputError
+from monai_usspeech.data.splits import subject_split
+from monai_usspeech.networks import VideoSpeechNet
+from tests.conftest import REPOSITORY
+from tests.data.store_factory import make_store
+from tests.integration.downstream import GAZE, PLANES, command, run, workflow
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    return make_store(
+        tmp_path_factory.mktemp("downstream") / "store", n_scans=6, seconds=8.0, size=32, planes=True, gaze=True
+    )
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory) -> Path:
+    torch.manual_seed(7)
+    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    torch.save(VideoSpeechNet("se_resnext_small").state_dict(), path)
+    return path
+
+
+def results(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.mark.parametrize("task", [PLANES, GAZE])
+def test_every_part_of_a_configuration_can_be_built(task, store, tmp_path):
+    made = workflow(task, store, tmp_path)
+    made.initialize()
+    assert made.check_properties() == []
+
+
+def test_planes_are_scored_with_the_weights_that_were_kept(store, tmp_path):
+    made = run(PLANES, store, tmp_path)
+    found = results(tmp_path)
+    assert found["task"] == "standard_plane" and 0 <= found["metrics"]["f1"] <= 1
+    for name in ("model.pt", "predictions.csv", "confusion.png", "grad_cam.png", "curves.png"):
+        assert (tmp_path / name).stat().st_size > 0, name
+    split = subject_split(store, require="planes")
+    facts = json.loads((tmp_path / "model.json").read_text())
+    assert facts["subjects"] == [*split.train, *split.validation]
+    assert not set(facts["subjects"]) & set(split.test)
+    kept = torch.load(tmp_path / "model.pt", weights_only=True)
+    state = made.parser.get_parsed_content("network").state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in kept.items())  # what was tested is what was kept
+
+
+def test_gaze_is_scored_and_drawn(store, tmp_path):
+    run(GAZE, store, tmp_path)
+    found = results(tmp_path)
+    assert found["task"] == "gaze_saliency" and found["metrics"]["kl"] > 0
+    for name in ("model.pt", "frames.csv", "examples.npz", "overlays.png"):
+        assert (tmp_path / name).stat().st_size > 0, name
+
+
+def test_a_probe_leaves_the_backbone_as_it_was(store, pretrained, tmp_path):
+    run(PLANES, store, tmp_path / "probe", "training", mode="probe", initialisation=str(pretrained))
+    run(PLANES, store, tmp_path / "tuned", "training", initialisation=str(pretrained))
+    start = torch.load(pretrained, weights_only=True)
+    changed = {}
+    for mode in ("probe", "tuned"):
+        kept = torch.load(tmp_path / mode / "model.pt", weights_only=True)
+        streams = [name for name in kept if name.startswith("video_stream.")]
+        assert streams
+        changed[mode] = [name for name in streams if not torch.equal(kept[name], start[name])]
+    assert changed["probe"] == [] and len(changed["tuned"]) > 20
+
+
+def test_weights_that_saw_a_test_subject_are_refused_before_training(store, pretrained, tmp_path):
+    split = subject_split(store, require="planes")
+    leaked = tmp_path / "leaked.pt"
+    leaked.write_bytes(pretrained.read_bytes())
+    leaked.with_suffix(".json").write_text(json.dumps({"subjects": [*split.train, split.test[0]]}))
+    made = workflow(PLANES, store, tmp_path / "run", initialisation=str(leaked))
+    with pytest.raises(RuntimeError) as caught:
+        made.initialize()
+    assert isinstance(caught.value.__cause__, InputError) and "--exclude_subjects" in str(caught.value.__cause__)
+    assert not (tmp_path / "run").exists()
+    leaked.with_suffix(".json").write_text(json.dumps({"subjects": list(split.train)}))
+    workflow(PLANES, store, tmp_path / "run", initialisation=str(leaked)).initialize()
+
+
+def test_evaluating_needs_trained_weights(store, tmp_path):
+    with pytest.raises(RuntimeError) as caught:
+        run(PLANES, store, tmp_path, "evaluating")
+    assert isinstance(caught.value.__cause__, InputError) and "no trained weights" in str(caught.value.__cause__)
+
+
+def test_evaluating_again_gives_the_same_result(store, tmp_path):
+    run(PLANES, store, tmp_path)
+    first = (tmp_path / "predictions.csv").read_bytes()
+    (tmp_path / "predictions.csv").unlink()
+    run(PLANES, store, tmp_path, "evaluating")
+    assert (tmp_path / "predictions.csv").read_bytes() == first
+
+
+@pytest.mark.parametrize("task", [PLANES, GAZE])
+def test_few_labels_are_fewer_subjects(task, store, tmp_path):
+    made = workflow(task, store, tmp_path, n_label_subjects=2)
+    made.initialize()
+    datasets = {part: made.parser.get_parsed_content(f"{part}#dataset") for part in ("train", "validate", "test")}
+    subjects = {part: set(dataset.subjects) for part, dataset in datasets.items()}
+    assert len(subjects["train"]) == len(subjects["validate"]) == 1
+    assert not subjects["test"] & (subjects["train"] | subjects["validate"])
+    assert not subjects["train"] & subjects["validate"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [PLANES, GAZE])
+def test_a_killed_run_ends_as_one_that_was_not(task, store, tmp_path):
+    settings = {"max_epochs": 6, "save_every": 2}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    subprocess.run(command(task, store, whole, **settings), cwd=REPOSITORY, env=environment, check=True,
+                   capture_output=True)  # fmt: skip
+    process = subprocess.Popen(command(task, store, cut, **settings), cwd=REPOSITORY, env=environment,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (cut / "best.pt").is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process.poll() is None, "the run ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (cut / "results.json").exists()
+    subprocess.run(command(task, store, cut, **settings), cwd=REPOSITORY, env=environment, check=True,
+                   capture_output=True)  # fmt: skip
+    weights = [torch.load(folder / "model.pt", weights_only=True) for folder in (whole, cut)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert results(whole)["metrics"] == results(cut)["metrics"]
+    rows = [(folder / "history.jsonl").read_bytes() for folder in (whole, cut)]
+    assert rows[0] == rows[1]
+    assert json.loads((cut / "config.json").read_text())["max_epochs"] == 6
+
+
+@pytest.mark.slow
+def test_a_wrong_mode_is_told_in_one_line(store, tmp_path):
+    ended = subprocess.run(command(PLANES, store, tmp_path, mode="prob"), cwd=REPOSITORY, capture_output=True, text=True)
+    assert ended.returncode != 0
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: mode:") and 'Did you mean "probe"' in last
+
+
+def test_the_test_folds_together_are_everybody_once(store, tmp_path):
+    tested = []
+    for fold in range(3):
+        made = workflow(PLANES, store, tmp_path, fold=fold)
+        made.initialize()
+        tested += list(made.parser.get_parsed_content("test#dataset").subjects)
+    assert sorted(tested) == sorted(np.unique(tested)) and len(tested) == 6
