@@ -4,21 +4,35 @@ VENV ?= .venv
 DEMO ?= demo
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint fast-test clean
+.PHONY: demo bundle-model test lint fast-test clean
 
 demo: $(VENV)/installed
-	$(BIN)/python -m monai.bundle run generate --config_file configs/data/phantom.json --output_dir $(DEMO)/phantom
+	$(BIN)/python -m monai.bundle run generate --config_file configs/data/phantom.json --output_dir $(DEMO)/phantom \
+	    --n_scans 18 --seconds 40
 	$(BIN)/python -m monai.bundle run prepare --config_file configs/data/scans.json \
 	    --datalist $(DEMO)/phantom/datalist.json --store $(DEMO)/store --size 72 --frame_rate 15
-	$(BIN)/python -m monai.bundle run training \
-	    --config_file "['bundle/configs/train.json','configs/pretrain/ours.json','configs/presets/cpu.json']" \
-	    --dataset_dir $(DEMO)/store --output_dir $(DEMO)/ours
+	$(BIN)/python -m monai.bundle run study \
+	    --config_file "['configs/studies/initialisation.json','configs/presets/study_cpu.json']" \
+	    --dataset_dir $(DEMO)/store --output_dir $(DEMO)/study --methods "['random','video','ours']" \
+	    --tasks "['standard_plane','gaze_saliency','retrieval']" --workers 2 --open_in_browser True
 	@echo
 	@echo "On synthetic scans, with a small network:"
 	@echo "  fan crops      $(DEMO)/store/fan_crops.png"
-	@echo "  sampled pairs  $(DEMO)/ours/pairs.png"
-	@echo "  loss curves    $(DEMO)/ours/curves.png"
-	@echo "  weights        $(DEMO)/ours/model.pt"
+	@echo "  sampled pairs  $(DEMO)/study/pretrain/ours/fold0-seed0/pairs.png"
+	@echo "  weights        $(DEMO)/study/pretrain/ours/fold0-seed0/model.pt"
+	@echo "  report         $(DEMO)/study/report.html"
+
+# The weights in bundle/models: the small network on synthetic scans. About twenty minutes on two cores.
+bundle-model: $(VENV)/installed
+	$(BIN)/python -m monai.bundle run generate --config_file configs/data/phantom.json \
+	    --output_dir $(DEMO)/bundle/phantom --n_scans 36 --seed 1 --size 224 --grid "[128, 256]"
+	$(BIN)/python -m monai.bundle run prepare --config_file configs/data/scans.json \
+	    --datalist $(DEMO)/bundle/phantom/datalist.json --store $(DEMO)/bundle/store --size 108 --frame_rate 7.5
+	$(BIN)/python -m monai.bundle run run --config_file "['configs/downstream/standard_plane.json',\
+	    'configs/presets/downstream_cpu.json','configs/presets/bundle_model.json']" \
+	    --dataset_dir $(DEMO)/bundle/store --output_dir $(DEMO)/bundle/run
+	mkdir -p bundle/models
+	cp $(DEMO)/bundle/run/model.pt bundle/models/model.pt
 
 test: $(VENV)/installed-test lint
 	$(BIN)/python -m pytest -q -m "slow or not slow"

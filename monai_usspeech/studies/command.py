@@ -92,6 +92,7 @@ def run_study(
     program: Sequence[str] = PROGRAM,
     report: bool = True,
     show: bool = True,
+    open_in_browser: bool = False,
 ) -> list[CellOutcome]:
     """Run the cells that are left, then write the report. This is the run id ``study``.
 
@@ -101,6 +102,7 @@ def run_study(
         program: what runs a cell.
         report: write the report; with several parts, only once all cells of all parts are done.
         show: print progress.
+        open_in_browser: show the report when it is written.
 
     Returns:
         What became of the cells, when all of them are done.
@@ -118,7 +120,7 @@ def run_study(
     alone = plan.study.cells[1] == 1
     if report and any(cell_state(cell) == "done" for cell in plan.cells):
         if alone or all(cell_state(cell) == "done" for cell in plan.cells):
-            print(f"Report: {with_status(write_report, plan.study.output_dir)}")
+            print(f"Report: {with_status(write_report, plan.study.output_dir, open_in_browser)}")
         else:
             print("Other parts are left: run the id report once they are done.")
     if failures:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 import webbrowser
 from collections.abc import Iterator
 from datetime import datetime
@@ -41,7 +42,7 @@ def write_report(
 
     Args:
         output_dir: the study's folder.
-        open_in_browser: show the page when it is written.
+        open_in_browser: show the page when it is written, where there is a display to show it on.
         n_resamples: bootstrap draws behind each interval.
         seed: of these draws.
 
@@ -68,9 +69,14 @@ def write_report(
     path = study.folder / "report.html"
     _write(path, page)
     logger.info("Report: %s; its tables: %s", path, folder)
-    if open_in_browser:
+    if open_in_browser and _has_display():
         webbrowser.open(path.resolve().as_uri())
     return path
+
+
+def _has_display() -> bool:
+    """Without one, ``webbrowser`` may start a browser in the terminal, and the run would wait for it."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _write(path: Path, text: str) -> None:
@@ -130,7 +136,7 @@ def _head(study: CollectedStudy, analyses: list[TaskAnalysis]) -> str:
         "Methods": str(len(study.methods)),
         "Tasks": str(len(study.tasks)),
         "Folds": f"{len(study.folds)} of {n_folds}" if n_folds != len(study.folds) else str(n_folds),
-        "Seeds": ", ".join(map(str, study.seeds)),
+        "Seeds": f"{len(study.seeds)} ({', '.join(map(str, study.seeds))})",
         "Test subjects": str(subjects) if subjects else "",
         "Compared with": study.title(study.reference),
         "Computing time": duration(seconds) if seconds else "",

@@ -157,10 +157,16 @@ def test_a_folder_that_is_no_study_is_refused(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_browser_is_opened_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_browser_is_opened_only_when_asked_and_there_is_a_display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
     write_plan(tmp_path)
+    write_report(tmp_path, open_in_browser=True)
+    monkeypatch.setenv("DISPLAY", ":0")
     write_report(tmp_path)
+    assert opened == []
     path = write_report(tmp_path, open_in_browser=True)
     assert opened == [path.resolve().as_uri()]
