@@ -13,6 +13,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
+import monai_usspeech
 from tests.data.media_factory import make_video
 from tests.preparation.scan_files import FPS, fan_frames
 
@@ -31,7 +32,7 @@ def test_every_option_of_a_shown_command_is_in_its_configuration():
     checked = 0
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-        for arguments in re.findall(r"monai\.bundle run \w+ (.*)", text):
+        for arguments in re.findall(r"monai\.bundle run(?: \w+)? +(--.*)", text):
             files = re.findall(r"[\w/]+\.json", arguments.split("--config_file", 1)[1].split(" --", 1)[0])
             assert files and all((ROOT / file).exists() for file in files), f"{page.name}: {files}"
             known = {name for file in files for name in ConfigParser.load_config_file(ROOT / file)} | MONAI_OPTIONS
@@ -39,6 +40,16 @@ def test_every_option_of_a_shown_command_is_in_its_configuration():
             assert used <= known, f"{page.name}: {used - known}"
             checked += 1
     assert checked >= 8
+
+
+def test_every_component_that_the_readme_names_exists():
+    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("(d)`", "`")
+    rows = re.findall(r"^\| (\w+) \| (`.*) \|$", text, re.MULTILINE)
+    assert {room for room, _ in rows} >= {"transforms", "data", "networks", "losses", "metrics", "handlers", "studies"}
+    rooms = [getattr(monai_usspeech, name) for name in monai_usspeech.__all__ if not name.startswith("_")]
+    for room, cells in rows:
+        for name in re.findall(r"`(\w+)`", cells):
+            assert any(hasattr(module, name) for module in rooms), f"{room}: {name}"
 
 
 def test_the_configuration_of_the_readme_runs_as_printed(tmp_path: Path):

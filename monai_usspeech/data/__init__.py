@@ -24,10 +24,10 @@ from monai_usspeech.data.folds import check_disjoint, subject_folds
 from monai_usspeech.data.frame_batches import BalancedBatchSampler
 from monai_usspeech.data.frames import FrameDataset
 from monai_usspeech.data.gaze_frames import GazeDataset
-from monai_usspeech.data.pair_windows import RetrievalDataset
 from monai_usspeech.data.plane_frames import PlaneDataset
 from monai_usspeech.data.plane_names import PULSE_NAMES, SONONET_NAMES, SONONET_PLANES, standard_plane
 from monai_usspeech.data.readers import UltrasoundVideoReader, UltraSuiteReader, register_readers
+from monai_usspeech.data.retrieval_pairs import RetrievalDataset
 from monai_usspeech.data.speech import SpeechTrack, is_digital_silence, read_speech, speech_on_video_time
 from monai_usspeech.data.splits import SubjectSplit, subject_split
 from monai_usspeech.data.store import ScanStore, ScanStoreWriter, StoredScan

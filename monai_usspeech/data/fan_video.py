@@ -21,14 +21,13 @@ from monai.config import PathLike
 from monai.utils import ensure_tuple
 
 from monai_usspeech.data.files import InputError
+from monai_usspeech.data.kept_picture import frame_stride, source_fan
 from monai_usspeech.data.readers import UltrasoundVideoReader
 from monai_usspeech.data.video import Channels, VideoFrame, VideoSource, open_video
-from monai_usspeech.transforms.fan import check_box, crop_and_resize, detect_fan
+from monai_usspeech.transforms.fan import check_box, crop_and_resize
 from monai_usspeech.transforms.fan_geometry import Box
 
 __all__ = ["FanVideoReader"]
-
-_FAN_FRAMES = 16
 
 
 class _CroppedVideo(VideoSource):
@@ -66,7 +65,7 @@ class FanVideoReader(UltrasoundVideoReader):
         fan_crop: True: find the fan; False: the whole picture, for files that are cropped already; or the rectangle
             (top, left, bottom, right) in source pixels for all files. The words "true" and "false" are taken too, as a
             command line gives them.
-        frame_rate: frames per second to keep, by leaving out frames evenly; None keeps all.
+        frame_rate: frames per second to keep, as nearly as leaving out frames evenly allows; None keeps all.
         start, stop: only frames with ``start <= time < stop`` (seconds); stop None: to the end.
         max_frames: at most so many frames; None: all.
         fps: frames per second for files that carry no clock.
@@ -106,9 +105,7 @@ class FanVideoReader(UltrasoundVideoReader):
     def _cropped(self, path: Path) -> _CroppedVideo:
         source = open_video(path, self.fps)
         box, notes = self._box(source)
-        rate = source.info.fps
-        every = 1 if rate is None or self.frame_rate is None else max(1, round(rate / self.frame_rate))
-        return _CroppedVideo(source, box, self.size, every, notes)
+        return _CroppedVideo(source, box, self.size, frame_stride(source.info.fps, self.frame_rate), notes)
 
     def _box(self, source: VideoSource) -> tuple[Box, tuple[str, ...]]:
         """The part of the picture to keep, source pixels, and notes for a person."""
@@ -120,18 +117,8 @@ class FanVideoReader(UltrasoundVideoReader):
                 return check_box(self.fan_crop, height, width), ()
             except ValueError as error:
                 raise InputError(f"{path}: fan_crop: {error}. Correct it.") from error
-        region = source.ultrasound_regions
-        top, left, bottom, right = region or (0, 0, height, width)
-        try:
-            found = detect_fan([image[top:bottom, left:right] for image in source.sample_frames(_FAN_FRAMES)]).box
-        except ValueError as error:
-            if region is not None:
-                return Box(*region), ("no fan found inside the DICOM image region; the whole region is used",)
-            raise InputError(
-                f"{path}: no ultrasound fan was found ({error}); give --fan_crop false for pictures that are cropped"
-                ' already, or the part to use as --fan_crop "[top, left, bottom, right]".'
-            ) from error
-        return Box(top + found.top, left + found.left, top + found.bottom, left + found.right), ()
+        mend = "give --fan_crop false for pictures that are cropped already, or the part to use as --fan_crop"
+        return source_fan(source, f'{mend} "[top, left, bottom, right]"')
 
     def _load(self, source: VideoSource) -> tuple[np.ndarray, dict]:
         video, meta = super()._load(source)

@@ -9,12 +9,12 @@ import difflib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["InputError", "atomic_file", "nearest_name", "read_json", "write_json"]
+__all__ = ["InputError", "atomic_file", "changed_values", "nearest_name", "read_json", "write_json"]
 
 
 class InputError(ValueError):
@@ -33,6 +33,28 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     """
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f' Did you mean "{match[0]}"?' if match else ""
+
+
+def changed_values(
+    before: Mapping[str, Any], after: Mapping[str, Any], names: Iterable[str] | None = None
+) -> list[str]:
+    """What differs between two records, in words.
+
+    Args:
+        before: values by name; a value of None is the same as none at all.
+        after: the same, later.
+        names: look at these only; None: at all of both, sorted.
+
+    Returns:
+        ``"seed was 0 and is 1"``, ``"size was absent and is 64"``, ...; empty when nothing differs.
+    """
+
+    def shown(values: Mapping[str, Any], name: str) -> str:
+        return repr(values[name]) if name in values else "absent"
+
+    looked_at = sorted({*before, *after}) if names is None else names
+    differing = (name for name in looked_at if before.get(name) != after.get(name))
+    return [f"{name} was {shown(before, name)} and is {shown(after, name)}" for name in differing]
 
 
 @contextmanager

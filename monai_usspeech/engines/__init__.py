@@ -17,9 +17,15 @@ from monai_usspeech.engines.frame_inferer import FrameInferer
 from monai_usspeech.engines.initialise import initialise
 from monai_usspeech.engines.prepare_batch import PrepareVideoSpeechBatch
 from monai_usspeech.engines.prepare_frames import PrepareFrameBatch
-from monai_usspeech.engines.retrieval import has_projection, load_embedding, projection_kind
+from monai_usspeech.engines.retrieval import embedding_network, has_projection, load_embedding, projection_kind
 from monai_usspeech.engines.trainer import MultiTermTrainer, iteration_output, step_is_due
-from monai_usspeech.engines.weights import check_unseen, freezes_backbone, load_trained, write_weights
+from monai_usspeech.engines.weights import (
+    check_unseen,
+    freezes_backbone,
+    load_trained,
+    seen_subjects,
+    write_weights,
+)
 
 __all__ = [
     "FrameInferer",
@@ -29,6 +35,7 @@ __all__ = [
     "check_command_line",
     "check_unseen",
     "command_line_configuration",
+    "embedding_network",
     "find_bundle_root",
     "freezes_backbone",
     "has_projection",
@@ -38,6 +45,7 @@ __all__ = [
     "load_trained",
     "projection_kind",
     "report_input_errors",
+    "seen_subjects",
     "software_versions",
     "step_is_due",
     "write_configuration",

@@ -52,7 +52,11 @@ def initialise(
     except InputError:
         raise
     except ValueError as error:
-        hint = "" if Path(path).exists() else nearest_name(str(path).lower(), _WORDS)
+        hint = ""
+        if Path(path).is_dir():
+            hint = " It is a folder; give the file in it, such as model.pt."
+        elif not Path(path).exists():
+            hint = nearest_name(str(path).lower(), _WORDS) or " Correct the path."
         raise InputError(f"initialisation: {error}{hint}") from error
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,13 +14,31 @@ from monai.engines import PrepareBatch
 from monai_usspeech.transforms.augmentation import apply_augmentation, identity_augmentation
 from monai_usspeech.transforms.spectrogram import LogSpectrogram
 
-__all__ = ["PrepareVideoSpeechBatch"]
+__all__ = ["PrepareVideoSpeechBatch", "drawn_augmentation"]
 
 _TARGETS = (
     *("pair_valid", "neg_valid", "negative_clip_index", "affinity"),
     *("order_valid", "order_label"),
     *("scan_index", "clip_index"),
 )
+
+
+def drawn_augmentation(batch: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    """The record that was drawn for ``batch[name]``, or the one that changes nothing where none was drawn.
+
+    Args:
+        batch: ``name [..., C, H, W]`` and, when the data are augmented, ``name_affine [..., 2, 3]``, ``name_gain`` and
+            ``name_gamma [...]``.
+        name: the key of the frames.
+
+    Returns:
+        What :func:`~monai_usspeech.transforms.apply_augmentation` takes.
+    """
+    if f"{name}_affine" in batch:
+        return {key: batch[f"{name}_{key}"] for key in ("affine", "gain", "gamma")}
+    leading = batch[name].shape[:-3]
+    same = identity_augmentation(leading.numel())
+    return {key: torch.from_numpy(value).unflatten(0, leading) for key, value in same.items()}
 
 
 class PrepareVideoSpeechBatch(PrepareBatch):
@@ -86,13 +105,7 @@ class PrepareVideoSpeechBatch(PrepareBatch):
 
     def _frames(self, batch: dict[str, torch.Tensor], name: str) -> torch.Tensor:
         """Augment ``batch[name] [B, n, 1, H, W]`` as was drawn for it, and standardise: ``[B, n, 1, size, size]``."""
-        frames = batch[name]
-        if f"{name}_affine" in batch:
-            drawn = {key: batch[f"{name}_{key}"] for key in ("affine", "gain", "gamma")}
-        else:
-            same = identity_augmentation(frames.shape[0] * frames.shape[1])
-            drawn = {key: torch.from_numpy(value).unflatten(0, frames.shape[:2]) for key, value in same.items()}
-        return apply_augmentation(frames, drawn, self.size, self.standardise)
+        return apply_augmentation(batch[name], drawn_augmentation(batch, name), self.size, self.standardise)
 
     def _speech(self, batch: dict[str, torch.Tensor], name: str) -> torch.Tensor:
         """Log-spectrograms ``[B, K, 1, H, W]`` of ``batch[name] [B, K, N]`` by the statistics of each clip's scan."""

@@ -11,7 +11,8 @@ import torch
 from monai.engines import PrepareBatch
 from monai.utils import ensure_tuple_rep
 
-from monai_usspeech.transforms.augmentation import apply_augmentation, identity_augmentation, standardise_frames
+from monai_usspeech.engines.prepare_batch import drawn_augmentation
+from monai_usspeech.transforms.augmentation import apply_augmentation, standardise_frames
 
 __all__ = ["PrepareFrameBatch", "standardise_images"]
 
@@ -104,12 +105,7 @@ class PrepareFrameBatch(PrepareBatch):
         return image, None if self.target is None else batch[self.target]
 
     def _image(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        image = batch["image"]
-        if "image_affine" in batch:
-            params: dict[str, Any] = {name: batch[f"image_{name}"] for name in ("affine", "gain", "gamma")}
-        else:
-            params = dict(identity_augmentation(len(image)))
-        image = apply_augmentation(image, params, self.size)
+        image = apply_augmentation(batch["image"], drawn_augmentation(batch, "image"), self.size)
         if self.standardise == "image":
             return standardise_images(image, self.frame_scale)
         return self.frame_scale * standardise_frames(image, self.frame_mean, self.frame_std)

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from monai_usspeech.data.files import InputError, nearest_name
 from monai_usspeech.engines.initialise import initialise
-from monai_usspeech.networks.initialisation import read_checkpoint
+from monai_usspeech.networks import VideoSpeechNet, read_checkpoint
 
-__all__ = ["EMBEDDINGS", "has_projection", "load_embedding", "projection_kind"]
+__all__ = ["EMBEDDINGS", "embedding_network", "has_projection", "load_embedding", "projection_kind"]
 
 EMBEDDINGS = ("projection", "features")
 _OTHER_HEADS = ("correspondence.", "order.")
@@ -31,6 +31,20 @@ def has_projection(embedding: str) -> bool:
         hint = nearest_name(str(embedding), EMBEDDINGS)
         raise InputError(f'embedding: "{embedding}" is neither "projection" nor "features".{hint}')
     return embedding == "projection"
+
+
+def embedding_network(network: VideoSpeechNet, embedding: str) -> nn.Module:
+    """The network whose output is the embedding.
+
+    Args:
+        network: the network that the weights are loaded into.
+        embedding: ``"projection"`` gives the network itself, which takes video and speech; ``"features"`` its video
+            stream over the frames of a clip ``[B, 1, 1, H, W]``, giving ``[B, D]``.
+
+    Raises:
+        InputError: for another embedding.
+    """
+    return network if has_projection(embedding) else nn.Sequential(nn.Flatten(0, 1), network.video_stream)
 
 
 def projection_kind(path: str | Path | None) -> str:

@@ -9,16 +9,28 @@ on one of those subjects would report what it remembers, not what it learned; it
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from monai_usspeech.data.files import InputError, atomic_file, nearest_name, read_json, write_json
+from monai_usspeech.data.files import InputError, atomic_file, changed_values, nearest_name, read_json, write_json
 from monai_usspeech.networks.initialisation import read_checkpoint
 
-__all__ = ["MODES", "check_unseen", "freezes_backbone", "load_trained", "provenance_path", "write_weights"]
+__all__ = [
+    "MODES",
+    "check_unseen",
+    "freezes_backbone",
+    "load_trained",
+    "provenance_path",
+    "seen_subjects",
+    "write_weights",
+]
+
+_logger = logging.getLogger(__name__)
 
 MODES = ("finetune", "probe")
 
@@ -42,43 +54,91 @@ def write_weights(path: str | Path, state: Mapping[str, torch.Tensor], facts: Ma
         torch.save(dict(state), file)
 
 
-def check_unseen(weights: str | Path | None, subjects: Iterable[str]) -> None:
+def check_unseen(weights: str | Path | None, subjects: Iterable[str], field: str = "initialisation") -> None:
     """Refuse weights that were trained on a subject which is about to be tested on.
 
     Args:
-        weights: the checkpoint that training starts from; None, or a file without ``model.json`` beside it (weights of
-            other programs), cannot be checked and passes.
+        weights: the checkpoint that training starts from. A file of which nothing is known (of another program, or
+            without its ``model.json``) cannot be checked: it passes, with a warning. None and words pass.
         subjects: the subjects of the test set.
+        field: what the weights are to the run, for the message: what training starts from, or what is evaluated.
 
     Raises:
-        InputError: when a subject is in both, naming the first of them and what to do.
+        InputError: when a subject is in both, naming all of them and what to do.
     """
-    if weights is None or not provenance_path(weights).is_file():
-        return
-    facts = read_json(provenance_path(weights))
+    known = _known_subjects(weights)
+    if known is None and weights is not None and Path(weights).is_file():
+        _logger.warning(
+            "%s: %s says nothing of whom it was trained on (no %s beside it): see to it that it was none of the test"
+            " subjects.",
+            *(field, weights, provenance_path(weights).name),
+        )
+    both = sorted({*(known or ())} & {str(name) for name in subjects})
+    if both:
+        mend = f'pretrain with --exclude_subjects "{both}", or test on another fold'
+        if field != "initialisation":
+            mend = f"test on the fold that they were trained for, or leave out {both}"
+        raise InputError(f"{field}: {weights} was trained on {len(both)} of the test subjects; {mend}.")
+
+
+def seen_subjects(initialisation: str | Path | None, subjects: Iterable[str]) -> list[str]:
+    """Everyone that weights have seen once they are trained on: the given subjects, then those of their start.
+
+    Without the latter, weights that were pretrained on many and then trained on a few would claim to know only the few.
+
+    Args:
+        initialisation: the weights that training starts from, None, or a word that names none of ours.
+        subjects: who is trained on now.
+    """
+    now = list(map(str, subjects))
+    return list(dict.fromkeys([*now, *sorted(_known_subjects(initialisation) or ())]))
+
+
+def _known_subjects(weights: str | Path | None) -> set[str] | None:
+    """The subjects that the facts beside a weights file name; None where there are no facts."""
+    if weights is None:
+        return None
+    # a link to weights stands for them: the facts lie beside the file itself
+    places = (provenance_path(weights), provenance_path(Path(weights).resolve()))
+    place = next((place for place in places if place.is_file()), None)
+    if place is None:
+        return None
+    facts = read_json(place)
     seen = facts.get("subjects") if isinstance(facts, dict) else None
     if not isinstance(seen, list):
-        raise InputError(f'{provenance_path(weights)}: has no list of "subjects"; write the weights again.')
-    both = sorted({str(name) for name in seen} & {str(name) for name in subjects})
-    if both:
-        raise InputError(
-            f"initialisation: {weights} was trained on {len(both)} of the test subjects; pretrain with"
-            f' --exclude_subjects "{both}", or test on another fold.'
-        )
+        raise InputError(f'{place}: has no list of "subjects"; write the weights again.')
+    return set(map(str, seen))
 
 
-def load_trained(network: torch.nn.Module, path: str | Path) -> None:
+def _check_settings(path: str | Path, settings: Mapping[str, Any]) -> None:
+    """Refuse settings that differ from those beside the weights; nothing is checked where there are none."""
+    place = provenance_path(path)
+    facts = read_json(place) if place.is_file() else {}
+    trained = facts.get("settings") if isinstance(facts, dict) else None
+    if not isinstance(trained, dict):
+        return
+    changed = changed_values(trained, json.loads(json.dumps(dict(settings))))
+    if changed:
+        raise InputError(f"{path}: trained with other settings: {'; '.join(changed)}. Give those of its training.")
+
+
+def load_trained(network: torch.nn.Module, path: str | Path, settings: Mapping[str, Any] | None = None) -> None:
     """Load the weights that a downstream run has kept, every tensor of them.
 
     Args:
         network: built as for the training.
         path: ``model.pt`` of the run.
+        settings: those of the evaluation. Frames of another size or standardisation would give other numbers, and the
+            results would be recorded as those of another method or seed: they must be those of the training, where
+            ``model.json`` has them. None: no check.
 
     Raises:
-        InputError: when the file is missing or damaged, or is that of another network.
+        InputError: when the file is missing or damaged, is that of another network, or was made with other settings.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no trained weights; run the configuration's training first, with this output_dir.")
+    if settings is not None:
+        _check_settings(path, settings)
     try:
         weights = read_checkpoint(path)
     except ValueError as error:
@@ -89,7 +149,7 @@ def load_trained(network: torch.nn.Module, path: str | Path) -> None:
     if wrong:
         raise InputError(
             f"{path}: holds the weights of another network ({len(wrong)} tensors differ, the first is {wrong[0]});"
-            " give the backbone and the classes of its training."
+            " give the backbone and the classes of its training, and for a probe --network_def#freeze True."
         )
     network.load_state_dict(weights)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from monai_usspeech.handlers.best_weights import BestWeightsHandler
 from monai_usspeech.handlers.confusion_picture import confusion_figure
 from monai_usspeech.handlers.curves import draw_curves
-from monai_usspeech.handlers.embedding_export import EmbeddingExportHandler, retrieval_chance, retrieval_scores
+from monai_usspeech.handlers.embedding_export import EmbeddingExportHandler
 from monai_usspeech.handlers.embedding_monitor import EmbeddingMonitorHandler, embedding_figures
 from monai_usspeech.handlers.embedding_picture import embedding_figure
 from monai_usspeech.handlers.figures import figure_bytes, save_figure
@@ -54,8 +54,6 @@ __all__ = [
     "plane_segments",
     "plane_strip_figure",
     "random_state",
-    "retrieval_chance",
-    "retrieval_scores",
     "saliency_figure",
     "save_figure",
     "set_random_state",

@@ -26,9 +26,9 @@ class BestWeightsHandler:
     """Run the validator after each epoch and keep the weights with the best key metric.
 
     During training the best weights so far are in ``best.pt`` of the run's folder; when training is complete they
-    become ``model.pt``, with ``model.json`` (epoch, score, subjects) beside it. The first of equal scores is kept. The
-    validator's metrics go to ``engine.state.metrics`` of the trainer as ``val_<name>``, where the handlers that log
-    find them: put this one before them.
+    become ``model.pt``. The facts (with epoch and score) lie beside either, in ``best.json`` and ``model.json``. The
+    first of equal scores is kept. The validator's metrics go to ``engine.state.metrics`` of the trainer as
+    ``val_<name>``, where the handlers that log find them: put this one before them.
 
     It is part of the run's state (``save_dict`` of :class:`~monai_usspeech.handlers.RunStateHandler`), so that a
     resumed run knows what it has to beat. MONAI's ``ValidationHandler`` and ``CheckpointSaver`` together do the same
@@ -39,7 +39,7 @@ class BestWeightsHandler:
         network: whose weights are kept.
         output_dir: the run's folder.
         smaller_is_better: for a key metric such as a divergence.
-        facts: written to ``model.json`` with the epoch and the score, such as ``{"subjects": [...]}``.
+        facts: written beside the weights with the epoch and the score, such as ``{"subjects": [...]}``.
 
     Raises:
         InputError: when training starts with a validator that has no key metric.
@@ -83,8 +83,8 @@ class BestWeightsHandler:
         score = float(metrics[name])
         if self._is_better(score):
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_weights(self.folder / "best.pt", self.network.state_dict())
             self.best = {"epoch": engine.state.epoch, "score": score, "metric": name}
+            write_weights(self.folder / "best.pt", self.network.state_dict(), {**self.facts, **self.best})
 
     def _is_better(self, score: float) -> bool:
         if "score" not in self.best:
@@ -100,4 +100,5 @@ class BestWeightsHandler:
             return  # a finished run that was started again: model.pt is there
         write_json(provenance_path(model), {**self.facts, **self.best})
         os.replace(best, model)
+        provenance_path(best).unlink(missing_ok=True)
         self.logger.info("Training is complete; the weights of epoch %d are in %s.", self.best["epoch"], model)

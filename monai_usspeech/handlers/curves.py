@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from monai_usspeech.data.files import atomic_file
+from monai_usspeech.handlers.figures import new_figure, save_figure
 
 __all__ = ["draw_curves"]
 
@@ -52,8 +50,7 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
         return
     columns = min(4, len(names))
     lines = -(-len(names) // columns)
-    figure = Figure(figsize=(3.2 * columns, 2.4 * lines), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(3.2 * columns, 2.4 * lines)
     for place, name in enumerate(names, start=1):
         axes = figure.add_subplot(lines, columns, place)
         points = [(row["epoch"], row[name]) for row in rows if name in row]
@@ -70,5 +67,4 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    with atomic_file(path) as file:
-        figure.savefig(file, format="png", dpi=120)
+    save_figure(figure, path)

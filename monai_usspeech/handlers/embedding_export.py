@@ -18,55 +18,20 @@ from torch.nn.functional import normalize
 
 from monai_usspeech.data.annotations import PLANES
 from monai_usspeech.data.files import InputError, atomic_file, nearest_name
-from monai_usspeech.data.pair_windows import RetrievalDataset
+from monai_usspeech.data.retrieval_pairs import RetrievalDataset
 from monai_usspeech.data.splits import SubjectSplit
 from monai_usspeech.engines.configuration import write_configuration
 from monai_usspeech.engines.trainer import iteration_output
 from monai_usspeech.handlers.embedding_picture import embedding_figure
 from monai_usspeech.handlers.figures import save_figure
-from monai_usspeech.handlers.results import write_results
-from monai_usspeech.metrics.retrieval import compute_retrieval_ranks
+from monai_usspeech.handlers.history import in_words
+from monai_usspeech.handlers.results import frame_counts, write_results
+from monai_usspeech.metrics.retrieval import DIRECTIONS, SIMILARITIES, compute_retrieval_scores, retrieval_chance
 
-__all__ = ["EmbeddingExportHandler", "retrieval_chance", "retrieval_scores"]
+__all__ = ["EmbeddingExportHandler"]
 
-_RECALLS = (1, 5, 10)
 _STREAMS = ("video", "speech")
-_SIMILARITIES = ("cosine", "dot")
-_DIRECTIONS = ("video_to_speech", "speech_to_video")
-_KINDS = (*(f"r{k}" for k in _RECALLS), "median_rank", "mean_percentile")
-
-
-def retrieval_scores(video: Tensor, speech: Tensor, similarity: str = "cosine") -> dict[str, float]:
-    """Recall, median rank and mean percentile of finding each item's partner among all, in both directions.
-
-    An item's partner is ranked by similarity among the N candidates of the other stream, 1 = first; equal similarities
-    count against it. ``mean_percentile`` is the mean of ``(N - rank) / (N - 1)``: 1 when every partner comes first, 0.5
-    by chance, whatever N, where recall and rank depend on N.
-
-    Args:
-        video: embeddings ``[N, D]``.
-        speech: embeddings ``[N, D]``; row i belongs to row i of ``video``.
-        similarity: ``"cosine"`` or ``"dot"``.
-
-    Returns:
-        ``video_to_speech_r1``, ``_r5``, ``_r10``, ``_median_rank``, ``_mean_percentile``, and the same of
-        ``speech_to_video``. The percentile of a single pair is NaN.
-    """
-    scores: dict[str, float] = {}
-    for direction, ranks in zip(_DIRECTIONS, compute_retrieval_ranks(video, speech, similarity=similarity)):
-        values = np.asarray(ranks.cpu(), dtype=np.float64)
-        number = len(values)
-        scores.update({f"{direction}_r{k}": float((values <= k).mean()) for k in _RECALLS})
-        scores[f"{direction}_median_rank"] = float(np.median(values))
-        percentile = float(((number - values) / (number - 1)).mean()) if number > 1 else float("nan")
-        scores[f"{direction}_mean_percentile"] = percentile
-    return scores
-
-
-def retrieval_chance(number: int) -> dict[str, float]:
-    """What random, different similarities of ``number`` pairs give on average: the level that scores must beat."""
-    chance = {f"r{k}": min(k / number, 1.0) for k in _RECALLS}
-    return {**chance, "median_rank": (number + 1) / 2, "mean_percentile": 0.5}
+_KINDS = tuple(retrieval_chance(1))
 
 
 class EmbeddingExportHandler:
@@ -76,7 +41,8 @@ class EmbeddingExportHandler:
         ``video [N, D]`` and, when there is one, ``speech [N, D]`` float32; ``plane`` int64 ``[N]`` (-1 not known),
         ``subject`` and ``scan`` strings, ``time`` seconds.
     ``results.json``
-        the scores of :func:`retrieval_scores` (null without speech), with the chance levels under ``details``.
+        the scores of :func:`~monai_usspeech.metrics.compute_retrieval_scores` (null without speech), with the chance
+        levels under ``details``.
     ``embedding.png``
         t-SNE coloured by plane.
     ``config.json``
@@ -106,8 +72,8 @@ class EmbeddingExportHandler:
         settings: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
-        if similarity not in _SIMILARITIES:
-            hint = nearest_name(similarity, _SIMILARITIES)
+        if similarity not in SIMILARITIES:
+            hint = nearest_name(similarity, SIMILARITIES)
             raise InputError(f'similarity: "{similarity}" is neither "cosine" nor "dot".{hint}')
         self.folder, self.dataset, self.similarity = Path(output_dir), dataset, similarity
         self.split, self.settings, self.seed = split, settings, seed
@@ -124,7 +90,7 @@ class EmbeddingExportHandler:
         self._parts = []
         self.folder.mkdir(parents=True, exist_ok=True)
         write_configuration(self.folder)
-        self.logger.info("%s", ", ".join(f"{name} {value:g}" for name, value in self.dataset.summary().items()))
+        self.logger.info("Test data: %s.", in_words(self.dataset.summary()))
 
     def _collect(self, engine: Engine) -> None:
         prediction = iteration_output(engine)["pred"]
@@ -140,17 +106,18 @@ class EmbeddingExportHandler:
         for name, vectors in streams.items():
             if not bool(torch.isfinite(vectors).all()):
                 raise InputError(f"The {name} embeddings are not finite: the weights in initialisation are unusable.")
-        subjects, scans, times = zip(*(self.dataset.describe(int(item)) for item in joined["item"]))
+        frames = [self.dataset.describe(int(item)) for item in joined["item"]]
+        subjects, scans, times = zip(*frames)
         plane = joined["plane"].numpy().astype(np.int64)
         with atomic_file(self.folder / "embeddings.npz") as file:
             arrays: dict[str, Any] = {name: vectors.numpy() for name, vectors in streams.items()}
             np.savez(
                 file, **arrays, plane=plane, subject=np.array(subjects), scan=np.array(scans), time=np.array(times)
             )
-        scores = self._results(streams, {"scans": len(set(scans)), "subjects": len(set(subjects))})
+        scores = self._results(streams, frame_counts(frames))
         panels = [(name, vectors.numpy()) for name, vectors in self._shown(streams).items()]
         save_figure(embedding_figure(panels, plane, PLANES, self.seed), self.folder / "embedding.png")
-        for direction in _DIRECTIONS if scores else ():
+        for direction in DIRECTIONS if scores else ():
             line = ", ".join(f"{kind} {scores[f'{direction}_{kind}']:.3g}" for kind in _KINDS)
             self.logger.info("%s: %s", direction.replace("_", " "), line)
         self.logger.info("Embeddings and results are in %s.", self.folder)
@@ -158,11 +125,12 @@ class EmbeddingExportHandler:
     def _results(self, streams: dict[str, Tensor], counts: dict[str, int]) -> dict[str, float]:
         number = len(streams["video"])
         paired = "speech" in streams
-        scores = retrieval_scores(streams["video"], streams["speech"], self.similarity) if paired else {}
+        scores = {}
+        if paired:
+            scores = compute_retrieval_scores(streams["video"], streams["speech"], similarity=self.similarity)
         details = {"similarity": self.similarity, "chance": retrieval_chance(number) if paired else None}
-        metrics = {name: scores.get(name) for name in (f"{d}_{kind}" for d in _DIRECTIONS for kind in _KINDS)}
-        counts = {"n": number, "frames": number, **counts}
-        write_results(self.folder, "retrieval", metrics, counts, self.split, self.settings, details)
+        metrics = {name: scores.get(name) for name in (f"{d}_{kind}" for d in DIRECTIONS for kind in _KINDS)}
+        write_results(self.folder, "retrieval", metrics, {"n": number, **counts}, self.split, self.settings, details)
         return scores
 
     def _shown(self, streams: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -176,7 +176,12 @@ class GradCAMHandler:
     def _draw(self, engine: Engine) -> None:
         labels = sorted(self._kept)
         shares = even_choice([len(self._kept[label]) for label in labels], self.n_examples)
-        examples = [example for label, share in zip(labels, shares) for example in self._kept[label][:share]]
+        examples = [
+            self._kept[label][place]
+            # the first places of a reservoir hold the first frames too often
+            for label, share in zip(labels, shares)
+            for place in self._random[label].permutation(len(self._kept[label]))[:share]
+        ]
         self._start()
         if not examples:
             return

@@ -17,7 +17,7 @@ from monai_usspeech.data.files import atomic_file
 from monai_usspeech.engines.trainer import iteration_output
 from monai_usspeech.handlers.curves import draw_curves
 
-__all__ = ["HistoryHandler", "iteration_values"]
+__all__ = ["HistoryHandler", "in_words", "iteration_values"]
 
 
 def iteration_values(output: dict[str, Any]) -> dict[str, float]:
@@ -112,7 +112,7 @@ class HistoryHandler:
             return
         self._started = True  # by the first epoch a state that is resumed has been loaded, whoever was attached first
         if self.dataset is not None:
-            self.logger.info("Training data: %s.", _in_words(self.dataset.summary()))
+            self.logger.info("Training data: %s.", in_words(self.dataset.summary()))
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = [row for row in self._read() if row["iteration"] <= self._iteration]
         with atomic_file(self.path, "w") as file:
@@ -148,9 +148,9 @@ class HistoryHandler:
             draw_curves(self._epochs, self.folder / "curves.png")
 
 
-def _in_words(figures: dict[str, Any]) -> str:
-    """``"frames 12, planes (4CH 5, femur 7)"``."""
-    parts = [f"{key} ({_in_words(it)})" if isinstance(it, dict) else f"{key} {it:.4g}" for key, it in figures.items()]
+def in_words(figures: dict[str, Any]) -> str:
+    """A dataset's ``summary()`` for the log: ``"frames 12, planes (4CH 5, femur 7)"``."""
+    parts = [f"{key} ({in_words(it)})" if isinstance(it, dict) else f"{key} {it:.4g}" for key, it in figures.items()]
     return ", ".join(parts)
 
 

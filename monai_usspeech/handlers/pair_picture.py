@@ -23,8 +23,8 @@ from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
 from monai_usspeech.data.clips import ClipDataset
-from monai_usspeech.data.files import atomic_file
 from monai_usspeech.data.store import STORE_SAMPLE_RATE
+from monai_usspeech.handlers.figures import save_figure
 from monai_usspeech.handlers.pair_timeline import COLOURS, draw_timeline
 from monai_usspeech.handlers.processes import process_rank
 from monai_usspeech.transforms.augmentation import apply_augmentation
@@ -66,8 +66,7 @@ class PairPictureHandler:
         batch = cast(Mapping[str, Tensor], engine.state.batch)
         figure = draw_pairs_picture(batch, self.dataset, self.max_clips)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(self.path) as file:
-            figure.savefig(file, format="png", dpi=110)
+        save_figure(figure, self.path, dpi=110)
         self.logger.info("The first training batch is drawn in %s.", self.path)
 
 

@@ -20,7 +20,7 @@ from monai_usspeech.data.splits import SubjectSplit
 from monai_usspeech.engines.trainer import iteration_output
 from monai_usspeech.handlers.confusion_picture import confusion_figure
 from monai_usspeech.handlers.figures import save_figure
-from monai_usspeech.handlers.results import write_results, write_table
+from monai_usspeech.handlers.results import frame_counts, write_results, write_table
 from monai_usspeech.metrics.classification import confusion_matrix_of, scores_from_confusion
 
 __all__ = ["PlaneResultsHandler"]
@@ -91,11 +91,7 @@ class PlaneResultsHandler:
             self.folder,
             "standard_plane",
             metrics,
-            {
-                "frames": len(rows),
-                "scans": len({scan for _, scan, _ in frames}),
-                "subjects": len({subject for subject, _, _ in frames}),
-            },
+            frame_counts(frames),
             self.split,
             self.settings,
             {"classes": self.classes, "confusion": confusion, "support": scores.support, "per_class": per_class},

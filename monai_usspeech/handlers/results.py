@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from monai_usspeech.data.files import atomic_file, write_json
 from monai_usspeech.data.splits import SubjectSplit
 from monai_usspeech.engines.configuration import software_versions
 
-__all__ = ["RESULTS_FORMAT", "write_results", "write_table"]
+__all__ = ["RESULTS_FORMAT", "frame_counts", "write_results", "write_table"]
 
 RESULTS_FORMAT = 1
 
@@ -38,7 +38,7 @@ def write_results(
         folder: the run's folder; made when missing.
         task: ``"standard_plane"``, ``"gaze_saliency"`` or ``"retrieval"``.
         metrics: one number each; what is not finite is written as null.
-        counts: how much the numbers rest on: ``frames``, ``scans``, ``subjects``.
+        counts: how much the numbers rest on; see :func:`frame_counts`.
         split: who was trained, validated and tested on.
         settings: numbers and words that decide what the run computes.
         details: whatever else belongs to the task, in plain values.
@@ -61,6 +61,19 @@ def write_results(
     }
     write_json(path, _plain(content))
     return path
+
+
+def frame_counts(frames: Collection[tuple[str, str, float]]) -> dict[str, int]:
+    """How many ``frames``, ``scans`` and ``subjects`` a result rests on.
+
+    Args:
+        frames: (subject, scan, time) of every frame, or clip, that was evaluated.
+    """
+    return {
+        "frames": len(frames),
+        "scans": len({scan for _, scan, _ in frames}),
+        "subjects": len({subject for subject, _, _ in frames}),
+    }
 
 
 def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -17,10 +17,10 @@ import torch.distributed as dist
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 
-from monai_usspeech.data.files import InputError, atomic_file
+from monai_usspeech.data.files import InputError, atomic_file, changed_values, write_json
 from monai_usspeech.engines.configuration import software_versions, write_configuration
 from monai_usspeech.engines.trainer import step_is_due
-from monai_usspeech.engines.weights import write_weights
+from monai_usspeech.engines.weights import provenance_path, write_weights
 from monai_usspeech.handlers.processes import process_count, process_rank
 
 __all__ = ["RunStateHandler", "random_state", "set_random_state"]
@@ -79,8 +79,9 @@ class RunStateHandler:
         weights: when given, the file to which the weights of ``save_dict["network"]`` alone are written once training
             is complete: the product of the run, for :func:`~monai_usspeech.networks.load_initialisation` and for other
             programs.
-        facts: plain values written beside ``weights`` as JSON (:func:`~monai_usspeech.engines.write_weights`);
-            ``{"subjects": [...]}`` lets a later evaluation refuse weights that have seen a test subject.
+        facts: plain values written beside the state, and beside ``weights``, as JSON
+            (:func:`~monai_usspeech.engines.write_weights`); ``{"subjects": [...]}`` lets a later evaluation refuse
+            either of them when it has seen a test subject.
         every_epochs: save after every n-th epoch.
         every_iterations: save also after every n-th iteration (at the next optimiser step).
         resume: ``False`` starts anew, and refuses to when a state is there.
@@ -126,6 +127,8 @@ class RunStateHandler:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if process_rank() == 0:
             write_configuration(self.path.parent)
+            if self.facts is not None:  # a run's state is a start for other runs too
+                write_json(provenance_path(self.path), dict(self.facts))
         if self._state is not None:
             self._load(engine, self._state)
             self._state = None
@@ -215,11 +218,7 @@ class RunStateHandler:
         self.logger.info("Resuming from %s at iteration %d.", self.path, engine.state.iteration)
 
     def _check(self, engine: SupervisedTrainer, progress: dict[str, int], settings: dict[str, Any]) -> None:
-        changed = [
-            f"{name} was {settings.get(name)!r} and is {self.settings.get(name)!r}"
-            for name in sorted({*settings, *self.settings})
-            if settings.get(name) != self.settings.get(name)
-        ]
+        changed = changed_values(settings, self.settings)
         if progress["epoch_length"] != engine.state.epoch_length:
             changed.append(f"an epoch had {progress['epoch_length']} batches and has {engine.state.epoch_length}")
         if changed:

@@ -19,7 +19,7 @@ from monai_usspeech.data.gaze_frames import GazeDataset
 from monai_usspeech.data.splits import SubjectSplit
 from monai_usspeech.engines.trainer import iteration_output
 from monai_usspeech.handlers.figures import save_figure
-from monai_usspeech.handlers.results import write_results, write_table
+from monai_usspeech.handlers.results import frame_counts, write_results, write_table
 from monai_usspeech.handlers.saliency_picture import saliency_figure
 from monai_usspeech.metrics import (
     compute_nss,
@@ -31,9 +31,10 @@ from monai_usspeech.metrics import (
 )
 from monai_usspeech.networks.downstream import spatial_softmax
 
-__all__ = ["SaliencyResultsHandler", "frame_scores"]
+__all__ = ["SALIENCY_SCORES", "SaliencyResultsHandler", "frame_scores"]
 
-_SCORES = ("kl", "nss", "auc_judd", "auc_exact", "shuffled_auc", "cc", "sim", "sim_plain")
+SALIENCY_SCORES = ("kl", "nss", "auc_judd", "auc_exact", "shuffled_auc", "cc", "sim", "sim_plain")
+"""The names of :func:`frame_scores`, in the order of ``frames.csv``."""
 
 
 def frame_scores(
@@ -110,7 +111,7 @@ class SaliencyResultsHandler:
         scores = frame_scores(pred, target, fixations, others)
         counts = fixations.flatten(1).sum(1).double()
         self._items.append(batch["item"].numpy())
-        self._scores.append(torch.stack([counts, *(scores[name] for name in _SCORES)], dim=1).numpy())
+        self._scores.append(torch.stack([counts, *(scores[name] for name in SALIENCY_SCORES)], dim=1).numpy())
         for place, item in enumerate(batch["item"].tolist()):
             if item in self.examples:
                 self._kept[item] = {
@@ -122,17 +123,16 @@ class SaliencyResultsHandler:
 
     def _finish(self, engine: Engine) -> None:
         items, table = np.concatenate(self._items), np.concatenate(self._scores)
-        defined = np.isfinite(table[:, 1:])
-        means = np.where(defined, table[:, 1:], 0).sum(0) / np.maximum(defined.sum(0), 1)
-        metrics = {
-            name: float(mean) if count else float("nan") for name, mean, count in zip(_SCORES, means, defined.sum(0))
-        }
+        known = np.isfinite(table[:, 1:])
+        defined, sums = known.sum(0), np.where(known, table[:, 1:], 0.0).sum(0)
+        means = np.divide(sums, defined, out=np.full(len(sums), np.nan), where=defined > 0)
+        metrics = dict(zip(SALIENCY_SCORES, means.tolist()))
         engine.state.metrics.update(metrics)
         frames = [self.dataset.describe(int(item)) for item in items]
         self.folder.mkdir(parents=True, exist_ok=True)
         write_table(
             self.folder / "frames.csv",
-            ("subject", "scan", "time", "fixations", *_SCORES),
+            ("subject", "scan", "time", "fixations", *SALIENCY_SCORES),
             ((*frame, int(row[0]), *row[1:]) for frame, row in zip(frames, table)),
         )
         self._write_examples()
@@ -140,14 +140,10 @@ class SaliencyResultsHandler:
             self.folder,
             "gaze_saliency",
             metrics,
-            {
-                "frames": len(items),
-                "scans": len({scan for _, scan, _ in frames}),
-                "subjects": len({subject for subject, _, _ in frames}),
-            },
+            frame_counts(frames),
             self.split,
             self.settings,
-            {"defined": dict(zip(_SCORES, defined.sum(0))), "data": self.dataset.summary()},
+            {"defined": dict(zip(SALIENCY_SCORES, defined)), "data": self.dataset.summary()},
         )
         self.logger.info(
             "%d frames of test subjects: KL %.3f, NSS %.3f, AUC %.3f, CC %.3f, SIM %.3f. See %s.",

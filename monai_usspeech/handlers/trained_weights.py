@@ -46,6 +46,6 @@ class TrainedWeightsHandler:
         if not self.path.is_file():
             raise InputError(f"checkpoint: {self.path}: no such file; give the weights of a trained network.")
         if self.tested is not None:
-            check_unseen(self.path, self.tested)
+            check_unseen(self.path, self.tested, "checkpoint")
         load_trained(self.network, self.path)
         self.logger.info("The weights are those of %s.", self.path)

@@ -25,6 +25,7 @@ from monai_usspeech.metrics.retrieval import (
     compute_retrieval_ranks,
     compute_retrieval_recall,
     compute_retrieval_scores,
+    retrieval_chance,
 )
 from monai_usspeech.metrics.saliency_maps import (
     SaliencyCC,
@@ -60,5 +61,6 @@ __all__ = [
     "compute_shuffled_auc",
     "confusion_matrix_of",
     "other_fixations",
+    "retrieval_chance",
     "scores_from_confusion",
 ]

@@ -20,9 +20,12 @@ __all__ = [
     "compute_retrieval_ranks",
     "compute_retrieval_recall",
     "compute_retrieval_scores",
+    "retrieval_chance",
 ]
 
 DIRECTIONS = ("video_to_speech", "speech_to_video")
+RECALLS = (1, 5, 10)
+"""The numbers of candidates that recall is reported at."""
 SIMILARITIES = ("cosine", "dot")
 TOLERANCE = 1e-12
 
@@ -95,17 +98,21 @@ def compute_retrieval_recall(
 
 
 def compute_retrieval_scores(
-    video: Tensor, speech: Tensor, ks: Sequence[int] = (1, 5, 10), chunk: int = 1024, similarity: str = "cosine"
+    video: Tensor, speech: Tensor, ks: Sequence[int] = RECALLS, chunk: int = 1024, similarity: str = "cosine"
 ) -> dict[str, float]:
-    """Recall at each k and the median rank, both ways, from one computation of the ranks.
+    """Recall at each k, the median rank and the mean percentile, both ways, from one computation of the ranks.
+
+    The percentile of an item is ``(N - rank) / (N - 1)``: 1 when its partner comes first, 0.5 by chance, whatever N,
+    where recall and rank depend on N.
 
     Args:
         video, speech, chunk, similarity: as for :func:`compute_retrieval_ranks`.
         ks: numbers of candidates, each at least 1.
 
     Returns:
-        ``video_to_speech_r1``, ..., ``video_to_speech_median_rank`` and the same for ``speech_to_video``. The median of
-        an even number of ranks is the mean of the middle two.
+        ``video_to_speech_r1``, ..., ``video_to_speech_median_rank``, ``video_to_speech_mean_percentile``, and the same
+        for ``speech_to_video``. The median of an even number of ranks is the mean of the middle two; the percentile of
+        a single pair is NaN.
 
     Raises:
         ValueError: for what :func:`compute_retrieval_ranks` refuses, or a k below 1.
@@ -116,7 +123,21 @@ def compute_retrieval_scores(
     for direction, ranks in zip(DIRECTIONS, compute_retrieval_ranks(video, speech, chunk, similarity)):
         scores.update({f"{direction}_r{k}": float((ranks <= k).double().mean()) for k in ks})
         scores[f"{direction}_median_rank"] = _median(ranks)
+        number = len(ranks)
+        percentile = float((number - ranks).double().mean() / (number - 1)) if number > 1 else float("nan")
+        scores[f"{direction}_mean_percentile"] = percentile
     return scores
+
+
+def retrieval_chance(number: int, ks: Sequence[int] = RECALLS) -> dict[str, float]:
+    """What random embeddings of ``number`` pairs get on average, either way: the level that scores must beat.
+
+    Args:
+        number: how many pairs.
+        ks: as for :func:`compute_retrieval_scores`, whose names, without the direction, are the keys.
+    """
+    chance = {f"r{k}": min(k / number, 1.0) for k in ks}
+    return {**chance, "median_rank": (number + 1) / 2, "mean_percentile": 0.5}
 
 
 def _median(ranks: Tensor) -> float:

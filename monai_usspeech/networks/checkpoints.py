@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Tensor]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, pickle, zip and safetensors each raise their own kinds for a damaged file
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch's text is about its own options, not about the file
+            reason = "plain tensors are all that is read, and it holds something else"
         raise ValueError(f"{file}: not a checkpoint of plain tensors, or a damaged one ({reason}).") from error
     for key in _WEIGHT_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

@@ -199,7 +199,7 @@ def _match(
     if problems:
         raise ValueError(
             f"{origin}: does not fit this {type(module).__name__} of {len(wanted)} tensors: {', '.join(problems)}. "
-            "Nothing was loaded; the file must hold the same architecture."
+            "Nothing was loaded; build the network with the backbone that the file was trained with."
         )
     return {name: found[name] for name in wanted if name in found}, tuple(extra), tuple(adapted)
 

@@ -13,20 +13,18 @@ import torch
 
 from monai_usspeech.data.datalist import Scan
 from monai_usspeech.data.files import InputError
+from monai_usspeech.data.kept_picture import frame_stride, source_fan
 from monai_usspeech.data.store_writer import FLAG_FROZEN, ScanStoreWriter
 from monai_usspeech.data.video import VideoInfo, VideoSource
 from monai_usspeech.preparation.settings import PrepareSettings
-from monai_usspeech.transforms.fan import check_box, crop_and_resize, detect_fan
+from monai_usspeech.transforms.fan import check_box, crop_and_resize
+from monai_usspeech.transforms.fan_geometry import Box
 
-__all__ = ["FROZEN_DIFFERENCE", "KeptFrames", "find_fan", "frame_stride", "write_frames"]
-
-Box = tuple[int, int, int, int]
+__all__ = ["FROZEN_DIFFERENCE", "KeptFrames", "find_fan", "write_frames"]
 
 FROZEN_DIFFERENCE = 0.25
 """Mean grey-level difference up to which a frame counts as frozen: coding noise of a still picture stays under it, live
 speckle lies above 2."""
-
-_FAN_FRAMES = 16
 
 
 @dataclass(frozen=True)
@@ -48,18 +46,9 @@ class KeptFrames:
     notes: tuple[str, ...]
 
 
-def frame_stride(source_rate: float | None, wanted_rate: float | None) -> int:
-    """Of how many source frames one is kept: the whole number whose rate is nearest to the wanted one, at least 1."""
-    if source_rate is None or wanted_rate is None or source_rate <= wanted_rate:
-        return 1
-    lower = max(1, int(source_rate / wanted_rate))
-    return min((lower, lower + 1), key=lambda stride: abs(source_rate / stride - wanted_rate))
-
-
 def find_fan(scan: Scan, source: VideoSource) -> tuple[Box, tuple[str, ...]]:
-    """The part of the frame to keep: the datalist's box; else the inner rectangle of the detected fan.
-
-    DICOM says where the image region lies; the fan is then looked for inside it.
+    """The part of the frame to keep: the datalist's box; else that of
+    :func:`~monai_usspeech.data.kept_picture.source_fan`.
 
     Returns:
         (top, left, bottom, right) in source pixels, and notes for a person.
@@ -67,23 +56,12 @@ def find_fan(scan: Scan, source: VideoSource) -> tuple[Box, tuple[str, ...]]:
     Raises:
         InputError: when the datalist's box does not fit into the frame, or no fan is found.
     """
-    height, width = source.info.height, source.info.width
     if scan.fan is not None:
         try:
-            return check_box(scan.fan, height, width), ()
+            return check_box(scan.fan, source.info.height, source.info.width), ()
         except ValueError as error:
             raise InputError(f'{scan.video}: "fan" of the datalist: {error}; correct it.') from error
-    region = source.ultrasound_regions
-    top, left, bottom, right = region or (0, 0, height, width)
-    frames = [frame[top:bottom, left:right] for frame in source.sample_frames(_FAN_FRAMES)]
-    try:
-        box = detect_fan(frames).box
-    except ValueError as error:
-        if region is not None:
-            return region, ("no fan found inside the DICOM image region; the whole region is kept",)
-        mend = 'write its box as "fan": [top, left, bottom, right] in the datalist'
-        raise InputError(f"{scan.video}: no ultrasound fan was found ({error}); {mend}.") from error
-    return (top + int(box[0]), left + int(box[1]), top + int(box[2]), left + int(box[3])), ()
+    return source_fan(source, 'write its box as "fan": [top, left, bottom, right] in the datalist')
 
 
 def _duration(times: list[float], stride: int, info: VideoInfo) -> float:

@@ -26,10 +26,11 @@ from monai_usspeech.data.store_writer import (
     write_gaze,
 )
 from monai_usspeech.data.video import open_video
-from monai_usspeech.preparation.frames import Box, KeptFrames, find_fan, write_frames
+from monai_usspeech.preparation.frames import KeptFrames, find_fan, write_frames
 from monai_usspeech.preparation.report import ScanRow, stored_row
 from monai_usspeech.preparation.settings import PrepareSettings, content_fingerprint, file_identity
 from monai_usspeech.preparation.speech import scan_speech, speech_flags
+from monai_usspeech.transforms.fan_geometry import Box
 
 __all__ = ["ScanJob", "is_current", "prepare_scan"]
 

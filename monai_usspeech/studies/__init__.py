@@ -1,7 +1,26 @@
 # Copyright (c) monai_usspeech contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Studies: methods x tasks x folds x seeds, each cell a run of its own, and the report on what they found."""
+"""Studies: methods x tasks x folds x seeds, each cell a run of its own, and the report on what they found.
+
+``command`` has the run ids of a study's configuration; what they call lies in three groups of modules, each in the
+order in which it is gone through.
+
+Plan
+    ``settings`` (what a study is), ``reading`` (from a configuration, refusing what means nothing), ``plan`` (its
+    cells, with their commands), ``proof`` (nobody is trained and tested on), ``study_file`` (``study.json``).
+Run
+    ``cells`` (what a cell computes, and what became of it), ``runner`` (several at a time), ``cell_process`` (one of
+    them, its log and record), ``lock`` (one process in a folder), ``interruption`` (being told to stop), ``progress``
+    (what a person sees).
+Report
+    ``collect`` (reads the folder); then numbers: ``subject_scores`` (per test subject), ``statistics`` (spread,
+    differences, intervals), ``reported_metrics`` (which are shown, and how), ``analysis`` (all of a task); then words
+    and tables: ``tables``, ``table_notes`` (the sentences under them), ``table_format`` (as Markdown and CSV); then the
+    page: ``report_pictures``, ``report_record`` (what makes it again), ``report_page`` (HTML), ``report`` (all of it).
+
+Running and reporting meet in the folder alone: the report reads files, and needs no run.
+"""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from monai_usspeech.data.files import write_json
 from monai_usspeech.studies.cells import cell_content, cell_record, fingerprint
@@ -54,8 +55,8 @@ class CellProcess:
             self._content = cell_content(cell)
             self._before = float(cell_record(cell).get("seconds", 0.0))
             self.command = cell.command(program)
-            (cell.folder / "cell.json").unlink(missing_ok=True)  # whatever it says, it is about to be untrue
             self._began, self._started = time.monotonic(), _now()
+            self._write({"state": "running", "error": "", "seconds": round(self._before, 3)})
             with open(self.log, "ab") as log:
                 log.write(f"\n{_HEADER}{self._started}: {shlex.join(self.command)}\n".encode())
                 log.flush()
@@ -125,20 +126,26 @@ class CellProcess:
 
     def _record(self, state: str, error: str = "") -> None:
         self.state, self.error, self.seconds = state, error, self.elapsed
-        record = {
-            "format": RECORD_FORMAT,
+        outcome = {
             "state": state,
             "error": error,
             "seconds": round(self._before + self.seconds, 3),
             "returncode": self._process.returncode,
+            "finished": _now(),
+        }
+        self._write(outcome)
+        self._lock.release()
+
+    def _write(self, outcome: Mapping[str, Any]) -> None:
+        record = {
+            "format": RECORD_FORMAT,
+            **outcome,
             "command": self.command,
             "started": self._started,
-            "finished": _now(),
             "fingerprint": fingerprint(self._content),
             "content": self._content,
         }
         write_json(self.cell.folder / "cell.json", record)
-        self._lock.release()
 
 
 def last_error(log: str | os.PathLike) -> str:

@@ -3,8 +3,9 @@
 
 """What became of a cell: its record ``cell.json``, what it was made from, and the lock of the process that runs it.
 
-``cell.json`` says ``state`` ("done", "failed" or "interrupted"), ``seconds`` (over all attempts), ``command``,
-``returncode``, ``error``, ``started`` and ``finished`` (UTC), and ``content`` with its ``fingerprint``.
+``cell.json`` says ``state`` ("running", "done", "failed" or "interrupted"), ``seconds`` (over all attempts),
+``command``, ``returncode``, ``error``, ``started`` and ``finished`` (UTC), and ``content`` with its ``fingerprint``. It
+is there from the start, so that a cell that is killed with its study goes on only as what it was begun as.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from monai_usspeech.data.files import InputError, read_json
+from monai_usspeech.data.files import InputError, changed_values, read_json
 from monai_usspeech.engines.configuration import check_command_line
 from monai_usspeech.studies.plan import StudyCell
 
@@ -116,15 +117,19 @@ def cell_state(cell: StudyCell) -> str:
     """``"done"``, ``"failed"``, ``"partly"`` (interrupted, will go on) or ``"left"``.
 
     Raises:
-        InputError: when the cell is done but was made with another configuration than it would have now.
+        InputError: when the cell is done, or has a state to go on from, but was made with another configuration than it
+            would have now.
     """
     record = cell_record(cell)
     if record.get("state") == "done" and (cell.folder / cell.product).is_file():
-        _check_same(cell, record)
+        _check_same(cell, record, "finished")
         return "done"
+    begun = (cell.folder / "run_state.pt").is_file()
+    if begun and "fingerprint" in record:  # it would go on from there, from whatever it was started with
+        _check_same(cell, record, "begun")
     if record.get("state") == "failed":
         return "failed"
-    return "partly" if record.get("state") == "interrupted" or (cell.folder / "run_state.pt").is_file() else "left"
+    return "partly" if record.get("state") == "interrupted" or begun else "left"
 
 
 def is_finished(cell: StudyCell) -> bool:
@@ -132,19 +137,14 @@ def is_finished(cell: StudyCell) -> bool:
     return (cell.folder / cell.product).is_file() and cell_record(cell).get("state") == "done"
 
 
-def _check_same(cell: StudyCell, record: Mapping[str, Any]) -> None:
+def _check_same(cell: StudyCell, record: Mapping[str, Any], how: str) -> None:
     now = cell_content(cell)
     if record.get("fingerprint") == fingerprint(now):
         return
-    before, after = _flat(record.get("content")), _flat(now)
-    changed = [
-        f"{name} was {before.get(name, 'absent')!r} and is {after.get(name, 'absent')!r}"
-        for name in sorted({*before, *after})
-        if before.get(name) != after.get(name)
-    ]
+    changed = changed_values(_flat(record.get("content")), _flat(now))
     what = "; ".join(changed[:3]) + (f"; and {len(changed) - 3} more" if len(changed) > 3 else "")
     raise InputError(
-        f"{cell.folder}: finished with another configuration ({what or 'its record was changed'}). Choose another"
+        f"{cell.folder}: {how} with another configuration ({what or 'its record was changed'}). Choose another"
         " output_dir, go back to the old configuration, or remove this folder to compute the cell anew."
     )
 

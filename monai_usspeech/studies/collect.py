@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from monai_usspeech.data.files import InputError, read_json
+from monai_usspeech.studies.settings import PRETRAIN_STAGE, cell_name
 
 __all__ = ["CellPosition", "CollectedCell", "CollectedStudy", "collect_study"]
 
-PRETRAIN = "pretrain"
-"""Folder of the pretraining cells; no task can have this name."""
-
+_KINDS = ("standard_plane", "gaze_saliency", "retrieval")
 _CELL = re.compile(r"fold(\d+)-seed(\d+)")
 CellPosition = tuple[str, str, int, int]
 """Task (or ``"pretrain"``), method, fold, seed."""
@@ -59,7 +58,7 @@ class CollectedCell:
     @property
     def name(self) -> str:
         """``task/method/fold0-seed0``, as the folder is called."""
-        return f"{self.task}/{self.method}/fold{self.fold}-seed{self.seed}"
+        return cell_name(self.task, self.method, self.fold, self.seed)
 
     def metric(self, name: str) -> float:
         """One number of ``results.json``; NaN when it is undefined or not there."""
@@ -112,13 +111,12 @@ class CollectedStudy:
     def task_kind(self, task: str) -> str:
         """What a task measures: ``"standard_plane"``, ``"gaze_saliency"``, ``"retrieval"`` or another word.
 
-        It is what the finished runs say of themselves, else the plan's ``kind`` or ``task``, else the key.
+        It is what the finished runs say of themselves; before there are any, what the task's key begins with.
         """
         for cell in self.of_task(task):
             if cell.results.get("task"):
                 return str(cell.results["task"])
-        told = self.tasks[task].get("kind") or self.tasks[task].get("task") or task
-        return next((kind for kind in ("standard_plane", "gaze_saliency", "retrieval") if kind in str(told)), str(told))
+        return next((kind for kind in _KINDS if task.startswith(kind)), task)
 
     def title(self, method: str) -> str:
         """The name of a method for tables."""
@@ -133,36 +131,31 @@ def collect_study(study_dir: str | os.PathLike) -> CollectedStudy:
             run, have failed or cannot be read are kept with a note; none of them stops the reading.
 
     Raises:
-        InputError: when ``study.json`` is missing, is not JSON, or does not name methods and tasks.
+        InputError: when ``study.json`` is missing, is not JSON, or does not name methods, tasks, folds and seeds.
     """
     folder = Path(study_dir)
     path = folder / "study.json"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run the study first, or give its folder.")
     plan = read_json(path)
     if not isinstance(plan, dict):
         raise InputError(f"{path}: a study is a JSON object, this is a {type(plan).__name__}.")
     methods, tasks = (_described(plan, key, path) for key in ("methods", "tasks"))
     if plan.get("reference") and plan["reference"] not in methods:
         raise InputError(f'{path}: reference: "{plan["reference"]}" is none of the methods {", ".join(methods)}.')
-    found = {position for task in tasks for position in _positions(folder, task) if position[1] in methods}
-    folds = _numbers(plan.get("folds"), (position[2] for position in found))
-    seeds = _numbers(plan.get("seeds"), (position[3] for position in found))
+    folds, seeds = (_numbers(plan, key, path) for key in ("folds", "seeds"))
     planned = [(t, m, f, s) for t in tasks for m in _methods_of(tasks[t], methods) for f in folds for s in seeds]
     cells = {position: _read_cell(folder, position) for position in planned}
-    pretraining = {position: _read_pretraining(folder, position) for position in sorted(_positions(folder, PRETRAIN))}
+    pretraining = {position: _read_pretraining(folder, position) for position in sorted(_pretrained(folder))}
     return CollectedStudy(folder, plan, tasks, methods, folds, seeds, cells, pretraining)
 
 
 def _described(plan: dict[str, Any], key: str, path: Path) -> dict[str, dict[str, Any]]:
-    """``methods`` or ``tasks`` of the plan as key to description; a list of keys or plain titles are understood."""
+    """``methods`` or ``tasks`` of the plan: key to description."""
     content = plan.get(key)
-    if isinstance(content, list):
-        content = {str(entry): {} for entry in content}
-    if not isinstance(content, dict) or not content:
+    if not isinstance(content, dict) or not content or not all(isinstance(value, dict) for value in content.values()):
         raise InputError(f"{path}: {key}: at least one is needed, as an object of key and description.")
-    return {
-        name: value if isinstance(value, dict) else {"title": str(value)} if value else {}
-        for name, value in content.items()
-    }
+    return content
 
 
 def _methods_of(task: Mapping[str, Any], methods: Mapping[str, Any]) -> list[str]:
@@ -171,17 +164,19 @@ def _methods_of(task: Mapping[str, Any], methods: Mapping[str, Any]) -> list[str
     return [method for method in methods if chosen is None or method in chosen]
 
 
-def _numbers(planned: Any, found: Iterable[int]) -> tuple[int, ...]:
-    """Fold or seed numbers: those planned (a list, or how many), else those found."""
-    if planned is None:
-        return tuple(sorted(set(found)))
-    return tuple(range(planned)) if isinstance(planned, int) else tuple(int(number) for number in planned)
+def _numbers(plan: dict[str, Any], key: str, path: Path) -> tuple[int, ...]:
+    """``folds`` or ``seeds`` of the plan."""
+    numbers = plan.get(key)
+    if not isinstance(numbers, list) or not numbers or not all(isinstance(number, int) for number in numbers):
+        raise InputError(f"{path}: {key}: at least one is needed, as a list of numbers.")
+    return tuple(numbers)
 
 
-def _positions(folder: Path, task: str) -> set[CellPosition]:
-    """The cells of a task that left a folder."""
-    matches = ((path, _CELL.fullmatch(path.name)) for path in (folder / task).glob("*/fold*-seed*") if path.is_dir())
-    return {(task, path.parent.name, int(match[1]), int(match[2])) for path, match in matches if match}
+def _pretrained(folder: Path) -> set[CellPosition]:
+    """The pretraining cells that left a folder."""
+    folders = (path for path in (folder / PRETRAIN_STAGE).glob("*/fold*-seed*") if path.is_dir())
+    matches = ((path.parent.name, _CELL.fullmatch(path.name)) for path in folders)
+    return {(PRETRAIN_STAGE, method, int(match[1]), int(match[2])) for method, match in matches if match}
 
 
 def _record(folder: Path) -> dict[str, Any]:
@@ -194,8 +189,7 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def _read_cell(study: Path, position: CellPosition) -> CollectedCell:
-    task, method, fold, seed = position
-    folder = study / task / method / f"fold{fold}-seed{seed}"
+    folder = study / cell_name(*position)
     if not folder.is_dir():
         return CollectedCell(*position, folder, "missing", "not started")
     record = _record(folder)
@@ -213,8 +207,7 @@ def _read_cell(study: Path, position: CellPosition) -> CollectedCell:
 
 
 def _read_pretraining(study: Path, position: CellPosition) -> CollectedCell:
-    task, method, fold, seed = position
-    folder = study / task / method / f"fold{fold}-seed{seed}"
+    folder = study / cell_name(*position)
     record = _record(folder)
     state = "finished" if record.get("state") == "done" else str(record.get("state") or "unfinished")
     return CollectedCell(*position, folder, state, str(record.get("error") or ""), record=record)

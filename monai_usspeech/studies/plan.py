@@ -14,7 +14,7 @@ from typing import Any
 from fire.parser import DefaultParseValue
 
 from monai_usspeech.data.files import InputError
-from monai_usspeech.studies.settings import PRETRAIN_STAGE, StudyMethod, StudySettings, StudyTask
+from monai_usspeech.studies.settings import PRETRAIN_STAGE, StudyMethod, StudySettings, StudyTask, cell_name
 
 __all__ = ["PROGRAM", "StudyCell", "command_word", "deal_out", "plan_cells"]
 
@@ -53,7 +53,7 @@ class StudyCell:
     @property
     def name(self) -> str:
         """``stage/method/fold0-seed0``, as the folder is called."""
-        return f"{self.stage}/{self.method}/fold{self.fold}-seed{self.seed}"
+        return cell_name(self.stage, self.method, self.fold, self.seed)
 
     @property
     def chain(self) -> tuple[str, int, int]:
@@ -130,7 +130,7 @@ def _files(study: StudySettings, field_name: str, *groups: Iterable[str]) -> tup
 
 
 def _folder(study: StudySettings, stage: str, method: str, fold: int, seed: int) -> Path:
-    return Path(study.output_dir).resolve() / stage / method / f"fold{fold}-seed{seed}"
+    return Path(study.output_dir).resolve() / cell_name(stage, method, fold, seed)
 
 
 def _pretrain_cell(

@@ -85,7 +85,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _title(study: CollectedStudy) -> str:
-    return str(study.plan.get("title") or study.plan.get("name") or study.folder.resolve().name)
+    return str(study.plan.get("name") or study.folder.resolve().name)
 
 
 def _foot(n_resamples: int, seed: int) -> str:
@@ -105,12 +105,11 @@ def _tables(study: CollectedStudy, task: TaskAnalysis) -> dict[str, ReportTable]
 
 
 def _task_section(study: CollectedStudy, task: TaskAnalysis, tables: dict[str, ReportTable]) -> str:
-    note = str(study.tasks[task.key].get("note") or study.tasks[task.key].get("description") or "")
     folded = "classes"  # long, and for a second look
     shown = [html_table(table) for name, table in tables.items() if name != folded]
     if folded in tables:
         shown.append(html_details(tables[folded].title, html_table(tables[folded])))
-    return "\n".join([html_list([note] if note else [], "notes"), *shown, task_pictures(study, task)])
+    return "\n".join([*shown, task_pictures(study, task)])
 
 
 def _head(study: CollectedStudy, analyses: list[TaskAnalysis]) -> str:

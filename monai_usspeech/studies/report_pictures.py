@@ -11,13 +11,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from monai_usspeech.data.annotations import PLANES
 from monai_usspeech.handlers.confusion_picture import confusion_figure
 from monai_usspeech.handlers.embedding_picture import embedding_figure
-from monai_usspeech.handlers.figures import figure_bytes
+from monai_usspeech.handlers.figures import figure_bytes, new_figure
 from monai_usspeech.handlers.saliency_picture import saliency_figure
 from monai_usspeech.studies.analysis import TaskAnalysis
 from monai_usspeech.studies.collect import CollectedCell, CollectedStudy
@@ -93,8 +91,7 @@ def _run_dots(study: CollectedStudy, task: TaskAnalysis) -> str:
     methods = list(task.values)
     if not methods or not metrics:
         return ""
-    figure = Figure(figsize=(11, 0.9 + 0.34 * len(methods)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 0.9 + 0.34 * len(methods))
     axes_row = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for axes, metric in zip(axes_row, metrics):
         scale = 100 if metric.percent else 1

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from monai_usspeech.data.files import InputError, read_json
 from monai_usspeech.studies.collect import CollectedCell, CollectedStudy
@@ -22,40 +21,21 @@ __all__ = ["data_of", "record_section", "synthetic_words"]
 
 def data_of(study: CollectedStudy) -> str:
     """What the study was made with, in a few words: names or folder, scans, subjects and hours; empty if not told."""
-    data = _data(study)
-    names = data.get("names") or data.get("name") or _folders(study)
-    words = ", ".join(map(str, names)) if isinstance(names, (list, tuple)) else str(names)
-    counts = []
-    for key in ("scans", "subjects", "hours"):
-        value = data.get(key)
-        number = len(value) if isinstance(value, (list, tuple, dict)) else value
-        counts += [f"{number:.4g} {key}" if isinstance(number, float) else f"{number} {key}"] if number else []
-    return "; ".join(part for part in (words, str(data.get("description") or ""), ", ".join(counts)) if part)
+    data = study.plan.get("data") or {}
+    words = ", ".join(map(str, data.get("names") or [data.get("store") or ""]))
+    counts = ", ".join(f"{data[key]:.4g} {key}" for key in ("scans", "subjects", "hours") if data.get(key))
+    return "; ".join(part for part in (words, counts) if part)
 
 
 def synthetic_words(study: CollectedStudy) -> str:
     """The words by which the data call themselves synthetic; empty when they do not.
 
-    Looked at are ``"synthetic": true``, the names, the description and the folder of the data, and the name and the
-    description of the study.
+    Looked at are the names and the folder of the data, and the name and the description of the study.
     """
-    data = _data(study)
-    names = data.get("names") or data.get("name") or []
-    words = [*([names] if isinstance(names, str) else names), data.get("description"), *_folders(study)]
-    words += [study.plan.get("name"), study.plan.get("description")]
-    found = [str(word) for word in words if word and re.search(r"synthetic|phantom", str(word), re.IGNORECASE)]
-    return found[0] if found else "the study says so" if data.get("synthetic") is True else ""
-
-
-def _folders(study: CollectedStudy) -> list[str]:
-    """The scan store, by whatever name it is given."""
-    data = _data(study)
-    return [str(f) for f in (data.get("store"), data.get("dataset_dir"), study.plan.get("dataset_dir")) if f][:1]
-
-
-def _data(study: CollectedStudy) -> Mapping[str, Any]:
-    data = study.plan.get("data")
-    return data if isinstance(data, dict) else {"name": data} if isinstance(data, str) else {}
+    data = study.plan.get("data") or {}
+    words = [*(data.get("names") or ()), data.get("store"), study.plan.get("name"), study.plan.get("description")]
+    found = (str(word) for word in words if word and re.search(r"synthetic|phantom", str(word), re.IGNORECASE))
+    return next(found, "")
 
 
 def record_section(study: CollectedStudy) -> str:
@@ -82,7 +62,7 @@ def _methods(study: CollectedStudy) -> ReportTable:
     for method, entry in study.methods.items():
         start = entry.get("initialisation")
         pretrain = entry.get("pretrain")
-        files = ", ".join(map(str, pretrain)) if isinstance(pretrain, (list, tuple)) else str(pretrain or "–")
+        files = "–" if pretrain is None else ", ".join(pretrain)
         begins = str(start or "random") + (", then pretraining" if pretrain is not None else "")
         rows.append((study.title(method), method, begins, files, str(entry.get("note") or "")))
     return _table("methods", "Methods", ("Method", "Key", "Starts from", "Pretraining", "Note"), rows)
@@ -116,24 +96,14 @@ def _times(study: CollectedStudy) -> ReportTable | None:
 
 def _texts(study: CollectedStudy) -> list[tuple[str, str]]:
     """Versions, the study's plan, and commands, as they stand."""
-    versions = dict(study.plan.get("versions") or {})
-    for cell in study.cells.values():
-        versions = versions or dict(cell.results.get("versions") or {})
+    versions = study.plan.get("versions") or {}
     cells = [*study.pretraining.values(), *study.cells.values()]
-    commands = [_command(cell.record.get("command")) for cell in cells]
-    whole = _command(study.plan.get("command"))
+    commands = [shlex.join(cell.record.get("command") or ()) for cell in cells]
     return [
-        ("The command that makes the study", whole),
         ("The command of every run", "\n\n".join(command for command in commands if command)),
         ("Versions", "\n".join(f"{name} {version}" for name, version in versions.items())),
         ("The study's plan (study.json)", json.dumps(study.plan, indent=2, ensure_ascii=False)),
     ]
-
-
-def _command(command: Any) -> str:
-    if isinstance(command, (list, tuple)):
-        return shlex.join(map(str, command))
-    return str(command or "")
 
 
 def _configurations(study: CollectedStudy) -> list[str]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from monai_usspeech.metrics.retrieval import RECALLS
+
 __all__ = ["REPORTED", "ReportedMetric"]
 
 
@@ -45,7 +47,7 @@ class ReportedMetric:
 
 
 def _recalls(way: str, label: str) -> list[ReportedMetric]:
-    recalls = [ReportedMetric(f"{way}_r{k}", f"{label} R@{k}", percent=True) for k in (1, 5, 10)]
+    recalls = [ReportedMetric(f"{way}_r{k}", f"{label} R@{k}", percent=True) for k in RECALLS]
     return [*recalls, ReportedMetric(f"{way}_median_rank", f"{label} median rank", "down", digits=1)]
 
 

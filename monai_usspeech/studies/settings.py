@@ -12,10 +12,15 @@ from typing import Any
 
 from monai_usspeech.data.files import InputError
 
-__all__ = ["PRETRAIN_STAGE", "StudyMethod", "StudySettings", "StudyTask"]
+__all__ = ["PRETRAIN_STAGE", "StudyMethod", "StudySettings", "StudyTask", "cell_name"]
 
 PRETRAIN_STAGE = "pretrain"
 """The stage, and the folder, of the pretraining cells; no task can have this name."""
+
+
+def cell_name(stage: str, method: str, fold: int, seed: int) -> str:
+    """``stage/method/fold0-seed0``: the name of a cell, and its folder inside the study's."""
+    return f"{stage}/{method}/fold{fold}-seed{seed}"
 
 
 @dataclass(frozen=True)

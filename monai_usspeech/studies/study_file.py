@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from monai_usspeech.data.files import InputError, read_json, write_json
+from monai_usspeech.data.files import InputError, changed_values, read_json, write_json
 from monai_usspeech.data.store import ScanStore
 from monai_usspeech.engines.configuration import software_versions
 from monai_usspeech.studies.lock import folder_lock
@@ -61,11 +61,7 @@ def check_study_folder(study: StudySettings, data: Mapping[str, Any]) -> dict[st
     old = read_json(path)
     if not isinstance(old, dict) or old.get("format") != STUDY_FORMAT:
         raise InputError(f"{path}: not the record of a study that this version reads; choose another output_dir.")
-    changed = [
-        f"{name} was {old.get(name)!r} and is {getattr(study, name)!r}"
-        for name in _UNCHANGING
-        if old.get(name) != getattr(study, name)
-    ]
+    changed = changed_values(old, vars(study), _UNCHANGING)
     if old.get("data", {}).get("sha256") != data["sha256"]:
         changed.append(f"the scans were others ({old.get('data', {}).get('store')}, now {data['store']})")
     if changed:

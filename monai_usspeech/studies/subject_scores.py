@@ -14,12 +14,13 @@ import torch
 
 from monai_usspeech.data.annotations import PLANES
 from monai_usspeech.data.files import InputError
+from monai_usspeech.handlers.saliency_results import SALIENCY_SCORES
 from monai_usspeech.metrics import compute_retrieval_ranks, confusion_matrix_of, scores_from_confusion
+from monai_usspeech.metrics.retrieval import DIRECTIONS, RECALLS
 from monai_usspeech.studies.collect import CollectedCell
 from monai_usspeech.studies.statistics import ScoreFunction, SubjectStatistics
 
 __all__ = [
-    "SALIENCY_NAMES",
     "cell_statistics",
     "mean_scores",
     "mean_statistics",
@@ -29,8 +30,7 @@ __all__ = [
     "score_function",
 ]
 
-SALIENCY_NAMES = ("kl", "nss", "auc_judd", "auc_exact", "shuffled_auc", "cc", "sim", "sim_plain")
-RETRIEVAL_NAMES = tuple(f"{way}_r{k}" for way in ("video_to_speech", "speech_to_video") for k in (1, 5, 10))
+RETRIEVAL_NAMES = tuple(f"{way}_r{k}" for way in DIRECTIONS for k in RECALLS)
 
 
 def plane_statistics(
@@ -117,7 +117,7 @@ def score_function(kind: str) -> ScoreFunction | None:
     """What scores summed statistics of a kind of task; None for a kind without per-subject statistics."""
     functions: dict[str, ScoreFunction] = {
         "standard_plane": plane_scores,
-        "gaze_saliency": mean_scores(SALIENCY_NAMES),
+        "gaze_saliency": mean_scores(SALIENCY_SCORES),
         "retrieval": mean_scores(RETRIEVAL_NAMES),
     }
     return functions.get(kind)
@@ -143,10 +143,10 @@ def cell_statistics(cell: CollectedCell, kind: str) -> SubjectStatistics | None:
         return None
     if kind == "retrieval":
         return _retrieval_statistics(path, str(cell.results.get("details", {}).get("similarity") or "cosine"))
-    needed = ("label", "predicted") if kind == "standard_plane" else SALIENCY_NAMES
+    needed = ("label", "predicted") if kind == "standard_plane" else SALIENCY_SCORES
     columns = _read_columns(path, ("subject", *needed))
     if kind == "gaze_saliency":
-        numbers = {n: np.array([float(v) if v else np.nan for v in columns[n]]) for n in SALIENCY_NAMES}
+        numbers = {n: np.array([float(v) if v else np.nan for v in columns[n]]) for n in SALIENCY_SCORES}
         return mean_statistics(columns["subject"], numbers)
     classes = [str(name) for name in cell.results.get("details", {}).get("classes") or PLANES]
     label, predicted = (_class_numbers(columns[column], classes, path) for column in ("label", "predicted"))
@@ -159,9 +159,9 @@ def _retrieval_statistics(path: Path, similarity: str) -> SubjectStatistics | No
             return None
         video, speech = (torch.from_numpy(np.asarray(content[key], np.float32)) for key in ("video", "speech"))
         subject = content["subject"].astype(str)
-    ranks = zip(("video_to_speech", "speech_to_video"), compute_retrieval_ranks(video, speech, similarity=similarity))
-    hits = {f"{way}_r{k}": np.asarray(rank <= k, np.float64) for way, rank in ranks for k in (1, 5, 10)}
-    return mean_statistics(subject.tolist(), {name: hits[name] for name in RETRIEVAL_NAMES})
+    ranks = zip(DIRECTIONS, compute_retrieval_ranks(video, speech, similarity=similarity))
+    hits = {f"{way}_r{k}": np.asarray(rank <= k, np.float64) for way, rank in ranks for k in RECALLS}
+    return mean_statistics(subject.tolist(), hits)
 
 
 def _read_columns(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
@@ -174,8 +174,8 @@ def _read_columns(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _class_numbers(column: Sequence[str], classes: Sequence[str], path: Path) -> np.ndarray:
-    """Class names, or numbers, as class numbers."""
-    place = {**{str(number): number for number in range(len(classes))}, **{n: i for i, n in enumerate(classes)}}
+    """Class names as class numbers."""
+    place = {name: number for number, name in enumerate(classes)}
     unknown = next((value for value in column if value not in place), None)
     if unknown is not None:
         raise InputError(f'{path}: "{unknown}" is none of the classes {", ".join(classes)}.')

@@ -298,7 +298,7 @@ def test_a_saved_list_loads_equal_from_any_folder_and_holds_relative_paths(folde
 
 def test_a_saved_list_moves_with_its_files(folder: Path):
     full_datalist(folder).save(folder / "saved.json")
-    moved = folder.rename(folder.with_name("moved"))
+    moved = folder.rename(folder.with_name(f"{folder.name}_moved"))
     assert [scan.video for scan in ScanDatalist.load(moved / "saved.json")] == [
         moved.resolve() / "s001.mp4",
         moved.resolve() / "s002.mp4",

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from monai_usspeech.data.files import InputError, atomic_file, nearest_name, read_json, write_json
+from monai_usspeech.data.files import (
+    InputError,
+    atomic_file,
+    changed_values,
+    nearest_name,
+    read_json,
+    write_json,
+)
 
 
 def test_atomic_file_appears_under_its_name_only_when_whole(tmp_path: Path):
@@ -99,3 +106,10 @@ def test_nearest_name_hints_at_what_is_close_and_keeps_silent_otherwise():
     assert nearest_name("spech", ["video", "speech", "gaze"]) == ' Did you mean "speech"?'
     assert nearest_name("zzz", ["video", "speech", "gaze"]) == ""
     assert nearest_name("video", []) == ""
+
+
+def test_changed_values_are_told_in_words():
+    before, after = {"a": 1, "b": "x", "c": None, "d": [1]}, {"a": 2, "b": "x", "d": [1], "e": 0}
+    assert changed_values(before, after) == ["a was 1 and is 2", "e was absent and is 0"]
+    assert changed_values(before, after, ("e", "b")) == ["e was absent and is 0"]
+    assert changed_values(after, dict(after)) == []

@@ -48,6 +48,10 @@ def test_errors_begin_with_the_field_and_hint_at_the_word(tmp_path):
         InputError, match='^initialisation: ImageNett: no such checkpoint file. Did you mean "imagenet"'
     ):
         initialise(FrameClassifier("se_resnext_small"), "ImageNett")
+    with pytest.raises(InputError, match=r"no such checkpoint file\. Correct the path\.$"):
+        initialise(FrameClassifier("se_resnext_small"), tmp_path / "absent.pt")
+    with pytest.raises(InputError, match="It is a folder; give the file in it"):
+        initialise(FrameClassifier("se_resnext_small"), tmp_path)
 
 
 @pytest.mark.parametrize("backbone", ["se_resnext_small", "sononet16"])

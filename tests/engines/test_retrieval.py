@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from monai_usspeech.data.files import InputError
-from monai_usspeech.engines.retrieval import has_projection, load_embedding, projection_kind
+from monai_usspeech.engines.retrieval import embedding_network, has_projection, load_embedding, projection_kind
 from monai_usspeech.networks import VideoSpeechNet
 
 OPTIONS = {"backbone": "se_resnext_small", "embedding_dim": 8}
@@ -73,6 +73,10 @@ def test_features_need_the_video_stream_alone(tmp_path):
     load_embedding(network, tmp_path / "model.pt", "features")
     wanted = trained.video_stream.state_dict()
     assert all(torch.equal(value, wanted[name]) for name, value in network.video_stream.state_dict().items())
+    frames = torch.randn(3, 1, 1, 32, 32)
+    features = embedding_network(network, "features").eval()(frames)
+    assert torch.equal(features, trained.video_stream.eval()(frames[:, 0]))
+    assert embedding_network(network, "projection") is network
 
 
 def test_random_weights_are_allowed_and_said(caplog):

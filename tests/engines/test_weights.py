@@ -14,6 +14,7 @@ from monai_usspeech.engines.weights import (
     freezes_backbone,
     load_trained,
     provenance_path,
+    seen_subjects,
     write_weights,
 )
 
@@ -36,10 +37,44 @@ def test_weights_that_saw_a_test_subject_are_refused(weights):
         check_unseen(weights, ["p002", "p003"])
 
 
-def test_nothing_is_said_where_nothing_is_known(tmp_path):
+def test_weights_to_be_evaluated_are_refused_by_their_own_name(weights):
+    with pytest.raises(InputError, match=r"^output_dir: .*1 of the test subjects.*leave out \['p002'\]\.$"):
+        check_unseen(weights, ["p002", "p003"], "output_dir")
+
+
+def test_a_link_to_weights_is_no_way_around(weights, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere/ours.pt"
+    link.symlink_to(weights)
+    with pytest.raises(InputError, match="p002"):
+        check_unseen(link, ["p002"])
+
+
+def test_weights_remember_whom_their_start_has_seen(weights, tmp_path):
+    assert seen_subjects(None, ["p003"]) == ["p003"]
+    assert seen_subjects(weights, ("p003", "p002")) == ["p003", "p002", "p001"]
+    later = tmp_path / "later.pt"
+    write_weights(later, {}, {"subjects": seen_subjects(weights, ["p003"])})
+    with pytest.raises(InputError, match="p001"):
+        check_unseen(later, ["p001"])
+
+
+def test_weights_are_evaluated_with_the_settings_of_their_training(tmp_path):
+    network, path = torch.nn.Linear(3, 2), tmp_path / "model.pt"
+    write_weights(path, network.state_dict(), {"subjects": [], "settings": {"size": [224, 288], "fold": 0}})
+    load_trained(network, path, {"size": (224, 288), "fold": 0})
+    load_trained(network, path)
+    with pytest.raises(InputError, match=r"size was \[224, 288\] and is 256\. Give those of its training"):
+        load_trained(network, path, {"size": 256, "fold": 0})
+
+
+def test_what_cannot_be_checked_is_said(tmp_path, caplog):
     check_unseen(None, ["p001"])
+    check_unseen("imagenet", ["p001"])
+    assert caplog.text == ""
     torch.save({}, tmp_path / "foreign.pt")
     check_unseen(tmp_path / "foreign.pt", ["p001"])
+    assert "says nothing of whom it was trained on" in caplog.text
     (tmp_path / "foreign.json").write_text("[]")
     with pytest.raises(InputError, match="foreign.json"):
         check_unseen(tmp_path / "foreign.pt", ["p001"])

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -13,56 +12,13 @@ import torch
 from monai.engines import SupervisedEvaluator
 from PIL import Image
 from torch import nn
-from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
 from monai_usspeech.data.files import InputError
-from monai_usspeech.data.pair_windows import RetrievalDataset
+from monai_usspeech.data.retrieval_pairs import RetrievalDataset
 from monai_usspeech.data.splits import SubjectSplit
-from monai_usspeech.handlers.embedding_export import EmbeddingExportHandler, retrieval_chance, retrieval_scores
+from monai_usspeech.handlers.embedding_export import EmbeddingExportHandler
 from tests.data.store_factory import make_store
-
-
-def scores_by_loops(video: torch.Tensor, speech: torch.Tensor) -> dict[str, float]:
-    """Rank by rank, from the definition."""
-    expected = {}
-    for name, query, pool in (("video_to_speech", video, speech), ("speech_to_video", speech, video)):
-        ranks = []
-        for i, vector in enumerate(query):
-            similarity = [float(vector @ other) for other in pool]
-            ranks.append(sum(value >= similarity[i] for value in similarity))
-        for k in (1, 5, 10):
-            expected[f"{name}_r{k}"] = sum(rank <= k for rank in ranks) / len(ranks)
-        expected[f"{name}_median_rank"] = float(np.median(ranks))
-        expected[f"{name}_mean_percentile"] = float(np.mean([(len(pool) - r) / (len(pool) - 1) for r in ranks]))
-    return expected
-
-
-@pytest.mark.parametrize("similarity", ["cosine", "dot"])
-def test_scores_follow_from_the_ranks(similarity):
-    generator = torch.Generator().manual_seed(0)
-    video = torch.randn(40, 6, generator=generator, dtype=torch.float64)
-    speech = video + 1.5 * torch.randn(40, 6, generator=generator, dtype=torch.float64)
-    shown = [normalize(x, dim=1) if similarity == "cosine" else x for x in (video, speech)]
-    assert retrieval_scores(video, speech, similarity) == pytest.approx(scores_by_loops(*shown))
-
-
-def test_perfect_constant_and_single_embeddings():
-    perfect = retrieval_scores(torch.eye(20), torch.eye(20))
-    assert perfect["video_to_speech_r1"] == perfect["speech_to_video_mean_percentile"] == 1.0
-    constant = retrieval_scores(torch.ones(20, 4), torch.ones(20, 4))
-    assert constant["video_to_speech_r10"] == constant["video_to_speech_mean_percentile"] == 0.0
-    assert constant["speech_to_video_median_rank"] == 20
-    assert math.isnan(retrieval_scores(torch.ones(1, 4), torch.ones(1, 4))["video_to_speech_mean_percentile"])
-
-
-def test_chance_is_what_random_embeddings_give():
-    generator = torch.Generator().manual_seed(0)
-    rows = [retrieval_scores(*torch.randn(2, 30, 16, generator=generator)) for _ in range(300)]
-    for name, level in retrieval_chance(30).items():
-        values = [row[f"video_to_speech_{name}"] for row in rows]
-        assert abs(np.mean(values) - level) < 5 * np.std(values) / math.sqrt(300), name
-    assert retrieval_chance(4)["r10"] == 1.0
 
 
 class Streams(nn.Module):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
 from monai.engines import SupervisedEvaluator
 from PIL import Image
 from torch import nn
@@ -104,6 +105,23 @@ def test_every_frame_of_a_class_is_chosen_as_often():
         assert len(kept) == 3
         chosen[kept] += 1
     assert np.abs(chosen / 600 - 0.3).max() < 0.08  # 4 standard deviations
+
+
+def test_the_only_frame_drawn_of_a_class_is_any_of_its_frames(tmp_path, monkeypatch):
+    """With fewer places than kept frames, the first frame of a scan must not be the usual choice."""
+    drawn: list[int] = []
+    monkeypatch.setattr(grad_cam, "save_figure", lambda *_: None)
+    monkeypatch.setattr(grad_cam, "grad_cam_figure", lambda *_: None)
+    monkeypatch.setattr(grad_cam, "class_activation", lambda network, images, *_: drawn.append(int(images[0].max())))
+    for seed in range(300):
+        handler = GradCAMHandler(Classifier(), str(tmp_path / "x.png"), n_examples=3, classes=NAMES, seed=seed)
+        frames = torch.arange(6.0)[:, None, None, None].expand(6, 1, 2, 2)
+        for label in range(3):
+            engine = Engine(lambda *_: None)
+            engine.state.output = {"image": frames, "pred": torch.zeros(6, 3), "label": torch.full((6,), label)}
+            handler._collect(engine)
+        handler._draw(engine)
+    assert np.abs(np.bincount(drawn, minlength=6) / 300 - 1 / 6).max() < 0.09  # 4 standard deviations
 
 
 def test_the_handler_draws_the_same_frames_whatever_the_batch_size(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import torch
 from ignite.engine import Events
 
 from monai_usspeech.data.files import InputError
+from monai_usspeech.engines.weights import check_unseen
 from monai_usspeech.handlers.history import HistoryHandler
 from monai_usspeech.handlers.run_state import RunStateHandler, random_state, set_random_state
 from tests.engines.tiny import tiny_training
@@ -29,6 +30,7 @@ def training(folder, stop_at=None, epochs=3, accumulation=1, settings=None, resu
             sampler,
             settings={"rate": 1} if settings is None else settings,
             weights=str(folder / "model.pt"),
+            facts={"subjects": ["p001"]},
             every_iterations=every_iterations,
             resume=resume,
         )
@@ -113,9 +115,17 @@ def test_the_state_is_plain_and_names_its_versions(tmp_path):
     assert list(tmp_path.glob(".*.tmp")) == []
 
 
+def test_a_state_is_no_way_around_the_subjects_it_has_seen(tmp_path):
+    run(tmp_path, stop_at=3)
+    assert not (tmp_path / "model.pt").exists()
+    check_unseen(tmp_path / "run_state.pt", ["p002"])
+    with pytest.raises(InputError, match="run_state.pt was trained on 1 of the test subjects"):
+        check_unseen(tmp_path / "run_state.pt", ["p001"])
+
+
 def test_other_settings_are_refused_by_name(tmp_path):
     run(tmp_path, stop_at=3)
-    with pytest.raises(InputError, match=r"other settings: batch was None and is 4; rate was 1 and is 2\. Choose"):
+    with pytest.raises(InputError, match=r"other settings: batch was absent and is 4; rate was 1 and is 2\. Choose"):
         run(tmp_path, settings={"rate": 2, "batch": 4})
 
 

@@ -16,7 +16,9 @@ from torch.utils.data import DataLoader
 from monai_usspeech.data.gaze_frames import GazeDataset
 from monai_usspeech.data.splits import subject_split
 from monai_usspeech.engines.prepare_frames import PrepareFrameBatch
-from monai_usspeech.handlers.saliency_results import SaliencyResultsHandler
+from monai_usspeech.handlers.saliency_results import SALIENCY_SCORES, SaliencyResultsHandler
+from monai_usspeech.metrics import compute_shuffled_auc, other_fixations
+from monai_usspeech.networks import spatial_softmax
 from tests.data.store_factory import make_store
 
 
@@ -52,7 +54,7 @@ def test_results_are_means_of_the_frames_in_the_table(tmp_path, store):
     logits = torch.randn(16, 16, generator=torch.Generator().manual_seed(1))
     dataset, evaluator, table, results = evaluate(tmp_path, store, split.test, logits, split)
     assert len(table) == len(dataset) == results["counts"]["frames"]
-    for name in ("kl", "nss", "auc_judd", "auc_exact", "shuffled_auc", "cc", "sim", "sim_plain"):
+    for name in SALIENCY_SCORES:
         values = [float(row[name]) for row in table if row[name]]
         assert results["metrics"][name] == pytest.approx(np.mean(values), rel=1e-4)
         assert results["details"]["defined"][name] == len(values) > 0
@@ -72,11 +74,16 @@ def test_the_negatives_of_the_shuffled_auc_are_other_scans(tmp_path, store):
     single = tmp_path / "single"
     _, _, table, results = evaluate(single, store, ["p000"], torch.randn(16, 16))
     assert results["metrics"]["shuffled_auc"] is None and all(row["shuffled_auc"] == "" for row in table)
-    dataset = GazeDataset(store, map_size=(16, 16), sigma=0.05)
+    logits = torch.randn(16, 16, generator=torch.Generator().manual_seed(2))
+    dataset, _, table, _ = evaluate(tmp_path / "all", store, None, logits)
+    samples = [dataset[item] for item in range(len(dataset))]
+    fixations, scans = (torch.stack([sample[key] for sample in samples]) for key in ("fixations", "scan_index"))
+    pred = spatial_softmax(logits[None, None]).expand(len(samples), -1, -1)
+    expected = compute_shuffled_auc(pred, fixations, other_fixations(fixations, scans))
+    assert [float(row["shuffled_auc"]) for row in table] == pytest.approx(expected.tolist(), rel=1e-5)
     counts = dataset.fixation_counts()
     by_hand = np.zeros_like(counts)
-    for item in range(len(dataset)):
-        sample = dataset[item]
+    for sample in samples:
         by_hand[int(sample["scan_index"])] += sample["fixations"].numpy()
     assert np.array_equal(counts, by_hand) and counts.sum() > 0
 

@@ -106,6 +106,43 @@ def test_evaluating_needs_trained_weights(store, tmp_path):
     assert isinstance(caught.value.__cause__, InputError) and "no trained weights" in str(caught.value.__cause__)
 
 
+@pytest.mark.parametrize("task", [PLANES, GAZE])
+def test_evaluating_refuses_the_fold_of_another_training(task, store, tmp_path):
+    trained = subject_split(store, fold=0)
+    facts = {"subjects": [*trained.train, *trained.validation]}
+    (tmp_path / "model.json").write_text(json.dumps(facts))
+    with pytest.raises(RuntimeError) as caught:
+        run(task, store, tmp_path, "evaluating", fold=1)
+    assert isinstance(caught.value.__cause__, InputError) and "leave out" in str(caught.value.__cause__)
+    assert str(caught.value.__cause__).startswith("output_dir: ")
+
+
+def test_evaluating_refuses_other_settings_than_those_of_the_training(store, tmp_path):
+    run(PLANES, store, tmp_path, "training", max_epochs=1)
+    with pytest.raises(RuntimeError) as caught:
+        run(PLANES, store, tmp_path, "evaluating", max_epochs=1, size=48)
+    assert "size was 32 and is 48" in str(caught.value.__cause__)
+
+
+def test_few_labels_do_not_hide_whom_the_pretraining_has_seen(store, pretrained, tmp_path):
+    split = subject_split(store, require="planes")
+    start = tmp_path / "start.pt"
+    start.write_bytes(pretrained.read_bytes())
+    start.with_suffix(".json").write_text(json.dumps({"subjects": [*split.train, *split.validation]}))
+    few = {"initialisation": str(start), "n_label_subjects": 2, "max_epochs": 1}
+    run(PLANES, store, tmp_path / "few", "training", **few)
+    seen = json.loads((tmp_path / "few/model.json").read_text())["subjects"]
+    assert set(seen) == {*split.train, *split.validation} and len(seen) == 4
+
+
+def test_a_run_does_not_go_on_with_other_subjects(store, tmp_path):
+    run(PLANES, store, tmp_path / "run", "training", max_epochs=1)
+    grown = make_store(tmp_path / "grown", n_scans=7, seconds=8.0, size=32, planes=True)
+    with pytest.raises(RuntimeError) as caught:
+        run(PLANES, grown, tmp_path / "run", "training", max_epochs=1)
+    assert "train_subjects was [" in str(caught.value.__cause__)
+
+
 def test_evaluating_again_gives_the_same_result(store, tmp_path):
     run(PLANES, store, tmp_path)
     first = (tmp_path / "predictions.csv").read_bytes()
@@ -154,7 +191,8 @@ def test_a_killed_run_ends_as_one_that_was_not(task, store, tmp_path):
 
 @pytest.mark.slow
 def test_a_wrong_mode_is_told_in_one_line(store, tmp_path):
-    ended = subprocess.run(command(PLANES, store, tmp_path, mode="prob"), cwd=REPOSITORY, capture_output=True, text=True)
+    words = command(PLANES, store, tmp_path, mode="prob")
+    ended = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True)
     assert ended.returncode != 0
     last = ended.stderr.strip().splitlines()[-1]
     assert last.startswith("error: mode:") and 'Did you mean "probe"' in last

@@ -16,6 +16,7 @@ from monai_usspeech.metrics import (
     compute_retrieval_ranks,
     compute_retrieval_recall,
     compute_retrieval_scores,
+    retrieval_chance,
 )
 
 DIRECTIONS = ("video_to_speech", "speech_to_video")
@@ -79,8 +80,9 @@ def test_one_embedding_for_all_finds_nothing(level, similarity):
 
 def test_perfect_and_random_embeddings():
     video, speech = drawn(400, 32, noise=0)
+    names = ("r1", "r5", "r10", "median_rank", "mean_percentile")
     assert compute_retrieval_scores(video, 2 * speech) == {
-        f"{direction}_{name}": 1 for direction in DIRECTIONS for name in ("r1", "r5", "r10", "median_rank")
+        f"{direction}_{name}": 1 for direction in DIRECTIONS for name in names
     }
     unrelated = drawn(400, 32, seed=1)[0]
     for recall in compute_retrieval_recall(video, unrelated, 100):
@@ -94,7 +96,26 @@ def test_scores_are_named_and_agree_with_ranks(n):
     for direction, ranks in zip(DIRECTIONS, compute_retrieval_ranks(video, speech)):
         assert scores[f"{direction}_r3"] == float((ranks <= 3).double().mean())
         assert scores[f"{direction}_median_rank"] == statistics.median(ranks.tolist())
-    assert len(scores) == 6
+        beaten = [sum(other > rank for other in range(1, n + 1)) / (n - 1) for rank in ranks.tolist()]
+        assert scores[f"{direction}_mean_percentile"] == pytest.approx(statistics.mean(beaten))
+    assert len(scores) == 8
+
+
+def test_constant_and_single_embeddings():
+    constant = compute_retrieval_scores(torch.ones(20, 4), torch.ones(20, 4))
+    assert constant["video_to_speech_r10"] == constant["video_to_speech_mean_percentile"] == 0
+    assert constant["speech_to_video_median_rank"] == 20
+    single = compute_retrieval_scores(torch.ones(1, 4), torch.ones(1, 4))
+    assert single["video_to_speech_r1"] == 1 and math.isnan(single["video_to_speech_mean_percentile"])
+
+
+def test_chance_is_what_random_embeddings_get():
+    generator = torch.Generator().manual_seed(0)
+    rows = [compute_retrieval_scores(*torch.randn(2, 30, 16, generator=generator)) for _ in range(300)]
+    for name, level in retrieval_chance(30).items():
+        values = [row[f"video_to_speech_{name}"] for row in rows]
+        assert abs(statistics.mean(values) - level) < 5 * statistics.stdev(values) / math.sqrt(300), name
+    assert retrieval_chance(4)["r10"] == 1
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

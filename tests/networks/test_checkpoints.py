@@ -25,6 +25,9 @@ def test_unreadable_files_give_one_clear_error(tmp_path, capsys):
         with pytest.raises(ValueError, match=f"{name}: not a checkpoint of plain tensors, or a damaged one"):
             read_checkpoint(tmp_path / name)
     assert "code was run" not in capsys.readouterr().out
+    with pytest.raises(ValueError, match="holds something else") as caught:
+        read_checkpoint(tmp_path / "unsafe.pt")
+    assert "weights_only" not in str(caught.value)  # torch's advice is not for this package's users
     torch.save([1, 2], tmp_path / "list.pt")
     torch.save({"epoch": 3}, tmp_path / "numbers.pt")
     with pytest.raises(ValueError, match="holds a list"):

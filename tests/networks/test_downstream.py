@@ -97,10 +97,37 @@ def test_a_frozen_backbone_keeps_every_tensor_through_training(kind, backbone, f
     assert not network.eval().video_stream.training
 
 
-def test_a_probe_answers_the_same_in_training_as_in_evaluation():
-    network = FrameClassifier("se_resnext_small", freeze=True)
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_probe_standardises_by_the_mean_over_the_batches_it_was_trained_on(kind):
+    network = kind("se_resnext_small", freeze=True).train()
+    batches = [batch(), 3 * batch() + 1]
     with torch.no_grad():
-        assert torch.equal(network.train()(batch()), network.eval()(batch()))
+        for images in batches:
+            network(images)
+        layer = network.video_stream if kind is FrameClassifier else network.video_stream.forward_features
+        axes = (0,) if kind is FrameClassifier else (0, 2, 3)
+        var, mean = zip(*(torch.var_mean(layer(images), dim=axes) for images in batches))
+    torch.testing.assert_close(network.standardise.running_mean, sum(mean) / 2)
+    torch.testing.assert_close(network.standardise.running_var, sum(var) / 2)
+
+
+@pytest.mark.parametrize("backbone", SMALL)
+def test_a_probe_learns_whatever_the_size_of_the_features(backbone):
+    """Drawn networks give features of 0.01 or of 10; one learning rate has to do for both."""
+    torch.manual_seed(0)
+    network = FrameClassifier(backbone, num_classes=2, freeze=True).train()
+    label = torch.arange(16) % 2
+    images = 0.3 * torch.randn(16, 1, 32, 32)
+    images[label == 1, :, :, 16:] += 2
+    images[label == 0, :, :, :16] += 0.5
+    optimizer = torch.optim.SGD(network.head.parameters(), lr=0.01, momentum=0.9)
+    for _ in range(60):
+        loss = torch.nn.functional.cross_entropy(network(images), label)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        assert float(torch.nn.functional.cross_entropy(network.eval()(images), label)) < 0.05
 
 
 def test_dropout_acts_in_training_alone():
@@ -113,8 +140,9 @@ def test_dropout_acts_in_training_alone():
 
 @pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize("backbone", SMALL)
-def test_scripted_networks_answer_the_same(kind, backbone):
-    network = changed(kind(backbone)).eval()
+@pytest.mark.parametrize("freeze", [True, False])
+def test_scripted_networks_answer_the_same(kind, backbone, freeze):
+    network = changed(kind(backbone, freeze=freeze)).eval()
     scripted = torch.jit.script(network)
     with torch.no_grad():
         assert torch.equal(scripted(batch()), network(batch()))
@@ -176,7 +204,8 @@ def test_pretrained_video_stream_moves_in_and_the_report_names_both_kinds_of_hea
     report = load_initialisation(network, tmp_path / "model.pt")
     assert same(network.video_stream.state_dict(), source.video_stream.state_dict())
     assert same(network.head.state_dict(), head)
-    assert set(report.untouched) == {f"head.{name}" for name in head}
+    standardise = {f"standardise.{name}" for name in network.standardise.state_dict()}
+    assert set(report.untouched) == {f"head.{name}" for name in head} | standardise and bool(standardise) == freeze
     others = {name for name in source.state_dict() if not name.startswith("video_stream.")}
     assert set(report.unexpected) == others and {"order.classify.weight", "correspondence.fuse.weight"} <= others
     assert {*report.loaded, *report.missing, *report.untouched} == set(network.state_dict())

@@ -19,7 +19,6 @@ from monai_usspeech.data.datalist import Scan, ScanDatalist
 from monai_usspeech.data.files import InputError
 from monai_usspeech.data.store import FLAG_FROZEN, ScanStore
 from monai_usspeech.preparation import prepare, prepare_scans
-from monai_usspeech.preparation.frames import frame_stride
 from tests.data.media_factory import click_times, click_track, make_audio, make_video
 from tests.preparation.scan_files import FPS, SIZE, cut_faststart, fan_frames, fan_mask, make_datalist, speech_wave
 
@@ -182,17 +181,6 @@ def test_frozen_frames_are_flagged(tmp_path: Path) -> None:
     prepare_scans(ScanDatalist("x", (Scan("a", "p", video, fan=(60, 60, 120, 120)),)), tmp_path / "store", **QUICK)
     flags = ScanStore(tmp_path / "store")["a"].flags
     np.testing.assert_array_equal(np.flatnonzero(flags & FLAG_FROZEN), np.arange(11, 20))
-
-
-@pytest.mark.parametrize(
-    ("source", "wanted", "stride"),
-    [(30, 10, 3), (25, 10, 3), (81.5, 10, 8), (8, 10, 1), (10, 10, 1), (15, 10, 2), (29.97, 10, 3), (60, None, 1),
-     (None, 10, 1)],
-)  # fmt: skip
-def test_stride_is_the_nearest_whole_one(source: float | None, wanted: float | None, stride: int) -> None:
-    assert frame_stride(source, wanted) == stride
-    if source and wanted and source > wanted:
-        assert stride == min(range(1, 20), key=lambda k: abs(source / k - wanted))
 
 
 def _nan_sound(path: Path) -> Path:

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
 from monai_usspeech.data.annotations import PLANES
 from monai_usspeech.handlers.curves import draw_curves
+from monai_usspeech.handlers.figures import new_figure, save_figure
+from monai_usspeech.handlers.saliency_results import SALIENCY_SCORES
 from monai_usspeech.metrics import compute_retrieval_scores, confusion_matrix_of, scores_from_confusion
 
 METHODS = {
@@ -32,7 +32,6 @@ TASKS = {
     "gaze_saliency": {"title": "Gaze saliency"},
     "retrieval": {"title": "Video and speech retrieval", "methods": ["video", "ours"]},
 }
-SALIENCY = ("kl", "nss", "auc_judd", "auc_exact", "shuffled_auc", "cc", "sim", "sim_plain")
 ROOT = 12345  # of every random number here
 
 
@@ -81,10 +80,10 @@ def write_gaze_cell(folder: Path, subject: Sequence[str], scores: dict[str, np.n
     counts = {"frames": len(subject), "scans": len(set(subject)), "subjects": len(set(subject))}
     write_cell_files(folder, {"task": "gaze_saliency", "metrics": metrics, "counts": counts, "subjects": {}})
     rows = [
-        (name, name, i, 3, *("" if np.isnan(scores[n][i]) else repr(float(scores[n][i])) for n in SALIENCY))
+        (name, name, i, 3, *("" if np.isnan(scores[n][i]) else repr(float(scores[n][i])) for n in SALIENCY_SCORES))
         for i, name in enumerate(subject)
     ]
-    write_csv_rows(folder / "frames.csv", ("subject", "scan", "time", "fixations", *SALIENCY), rows)
+    write_csv_rows(folder / "frames.csv", ("subject", "scan", "time", "fixations", *SALIENCY_SCORES), rows)
 
 
 def write_plan(study: Path, **changes: Any) -> None:
@@ -98,7 +97,7 @@ def write_plan(study: Path, **changes: Any) -> None:
         "seeds": [0, 1],
         "n_folds": 3,
         "versions": {"monai_usspeech": "0", "torch": "2.0"},
-        "data": {"dataset_dir": "/data/store", "names": ["SYNTHETIC phantom"], "scans": 18, "subjects": 18},
+        "data": {"store": "/data/store", "names": ["SYNTHETIC phantom"], "scans": 18, "subjects": 18, "hours": 4.5},
         **changes,
     }
     study.mkdir(parents=True, exist_ok=True)
@@ -145,7 +144,7 @@ def _plane_cell(folder: Path, method: str, subjects: Sequence[str], seed: int) -
 def _gaze_cell(folder: Path, method: str, subjects: Sequence[str], fold: int, pictures: bool) -> None:
     random, skill = random_of("gaze", method, folder.name), SKILL[method]
     owner = np.repeat(subjects, 40)
-    means = dict(zip(SALIENCY, (4 - 2 * skill, 4 * skill, 0.5 + skill / 2, 0.45 + skill / 2, 0.4 + skill / 3,
+    means = dict(zip(SALIENCY_SCORES, (4 - 2 * skill, 4 * skill, 0.5 + skill / 2, 0.45 + skill / 2, 0.4 + skill / 3,
                                 skill / 2, skill / 2, skill / 2)))  # fmt: skip
     shift = np.repeat(0.1 * random_of("shift", method, fold).standard_normal(len(subjects)), 40)
     scores = {n: mean * (1 + shift + 0.2 * random.standard_normal(len(owner))) for n, mean in means.items()}
@@ -198,7 +197,6 @@ def _pretraining_cell(folder: Path, method: str, pictures: bool) -> None:
 
 
 def _picture(path: Path, text: str) -> None:
-    figure = Figure(figsize=(5, 2))
-    FigureCanvasAgg(figure)
+    figure = new_figure(5, 2)
     figure.text(0.5, 0.5, f"{text} (made up)", ha="center")
-    figure.savefig(path)
+    save_figure(figure, path)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -56,17 +55,25 @@ def test_cells_that_are_not_done_say_why(study: Path):
     assert all(np.isnan(cell.metric("f1")) for cell in found.values())
 
 
-def test_a_plan_may_be_short(tmp_path: Path):
-    (tmp_path / "study.json").write_text(json.dumps({"methods": ["a", "b"], "tasks": {"gaze_small": None}}))
-    (tmp_path / "gaze_small" / "b" / "fold2-seed7").mkdir(parents=True)
+def test_before_anything_has_finished_the_key_tells_what_a_task_is(tmp_path: Path):
+    tasks: dict[str, dict] = {"standard_plane_probe": {}, "my_task": {}}
+    write_plan(tmp_path, methods={"a": {}, "b": {}}, tasks=tasks, folds=[2], seeds=[7])
+    (tmp_path / "standard_plane_probe" / "b" / "fold2-seed7").mkdir(parents=True)
     found = collect_study(tmp_path)
-    assert (found.folds, found.seeds, found.reference) == ((2,), (7,), "a")
-    assert [cell.state for cell in found.cells.values()] == ["missing", "unfinished"]
-    assert found.title("a") == "a"
+    assert (found.folds, found.seeds, found.reference, found.title("a")) == ((2,), (7,), "a", "a")
+    assert [cell.state for cell in found.cells.values()] == ["missing", "unfinished", "missing", "missing"]
+    assert [found.task_kind(task) for task in found.tasks] == ["standard_plane", "my_task"]
 
 
 @pytest.mark.parametrize(
-    "changes, told", [({"methods": {}}, "methods"), ({"tasks": 3}, "tasks"), ({"reference": "us"}, '"us"')]
+    "changes, told",
+    [
+        ({"methods": {}}, "methods"),
+        ({"tasks": ["planes"]}, "tasks"),
+        ({"folds": 3}, "folds"),
+        ({"seeds": []}, "seeds"),
+        ({"reference": "us"}, '"us"'),
+    ],
 )
 def test_a_plan_without_meaning_is_refused(tmp_path: Path, changes: dict, told: str):
     write_plan(tmp_path, **changes)
@@ -75,5 +82,5 @@ def test_a_plan_without_meaning_is_refused(tmp_path: Path, changes: dict, told: 
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match="study.json"):
+    with pytest.raises(InputError, match=r"study\.json: no such file; run the study first"):
         collect_study(tmp_path)

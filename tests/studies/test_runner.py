@@ -20,8 +20,8 @@ import pytest
 
 import monai_usspeech.studies.cells as cells_module
 from monai_usspeech.data.files import InputError
-from monai_usspeech.studies.cell_process import last_error
-from monai_usspeech.studies.cells import cell_record, cell_state
+from monai_usspeech.studies.cell_process import CellProcess, last_error
+from monai_usspeech.studies.cells import cell_content, cell_record, cell_state, fingerprint
 from monai_usspeech.studies.command import plan_study, run_study
 from monai_usspeech.studies.interruption import StudyInterrupted
 from monai_usspeech.studies.lock import FolderBusyError, FolderLock
@@ -129,10 +129,33 @@ def test_a_finished_cell_of_another_configuration_is_refused(root: Path, file, c
     assert len(calls(root)) == 6
 
 
+def test_a_cell_goes_on_only_as_what_it_was_begun_as(root: Path):
+    order(root, "planes", "random", "nothing")
+    run(root)
+    (root / "study/planes/random/fold0-seed0/run_state.pt").touch()  # it came so far
+    order(root, "planes", "random", "")
+    with pytest.raises(InputError, match="begun with another configuration.*learning_rate was 0.1 and is 0.3"):
+        run(root, downstream_options={"learning_rate": 0.3}, methods=["random"])
+    assert run(root, methods=["random"]) == {"planes/random": "done"}
+
+
+def test_a_cell_that_runs_says_as_what(root: Path):
+    order(root, "planes", "random", "sleep")
+    cell = next(cell for cell in plan_study(one_fold(root), [root]).cells if cell.stage == "planes")
+    process = CellProcess(cell, program(root), cell_environment(0, 1))
+    try:
+        record = cell_record(cell)
+        assert record["state"] == "running" and record["fingerprint"] == fingerprint(cell_content(cell))
+        assert cell_state(cell) == "left"
+    finally:
+        process.tell_to_stop()
+        process.wait_until_stopped()
+
+
 def test_what_does_not_change_a_result_may_change(root: Path):
     run(root)
     assert run(root, downstream_options={"num_workers": 4}, pretrain_options={"num_workers": 2}) == {}
-    moved = root.rename(root.with_name("moved"))
+    moved = root.rename(root.with_name(f"{root.name}_moved"))
     assert run(moved) == {}
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from monai_usspeech.data.annotations import PLANES
 from monai_usspeech.data.files import InputError
-from monai_usspeech.data.pair_windows import RetrievalDataset
+from monai_usspeech.data.retrieval_pairs import RetrievalDataset
 from monai_usspeech.data.store import ScanStore
 from tests.data.store_factory import make_store
 
