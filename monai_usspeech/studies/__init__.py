@@ -27,7 +27,7 @@ from __future__ import annotations
 from monai_usspeech.studies.collect import CollectedStudy, collect_study
 from monai_usspeech.studies.command import plan_study, report_study, run_study, show_study
 from monai_usspeech.studies.plan import StudyCell, deal_out, plan_cells
-from monai_usspeech.studies.proof import prove_disjoint
+from monai_usspeech.studies.proof import prove_disjoint, prove_splits
 from monai_usspeech.studies.reading import read_study
 from monai_usspeech.studies.report import write_report
 from monai_usspeech.studies.runner import CellOutcome, run_cells
@@ -45,6 +45,7 @@ __all__ = [
     "plan_cells",
     "plan_study",
     "prove_disjoint",
+    "prove_splits",
     "read_study",
     "report_study",
     "run_cells",

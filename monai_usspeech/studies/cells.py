@@ -26,6 +26,7 @@ from monai_usspeech.studies.plan import StudyCell
 
 __all__ = [
     "cell_content",
+    "cell_parser",
     "cell_record",
     "cell_state",
     "check_cells",
@@ -60,15 +61,20 @@ def fingerprint(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def cell_parser(cell: StudyCell) -> ConfigParser:
+    """A cell's configuration as its process will have it: the files merged, the cell's values put in."""
+    parser = ConfigParser(copy.deepcopy(_configuration(cell.files)))
+    parser.update(dict(cell.values))
+    return parser
+
+
 def cell_content(cell: StudyCell) -> dict[str, Any]:
     """What a cell computes: its merged configuration, and what it starts from.
 
     A pretrained start is named by the fingerprint of that pretraining, a weights file by the hash of its bytes, so that
     moving the study, the store or the repository changes nothing, and another file under the same name does.
     """
-    parser = ConfigParser(copy.deepcopy(_configuration(cell.files)))
-    parser.update(dict(cell.values))
-    configuration = {name: value for name, value in parser.get().items() if name not in _IMMATERIAL}
+    configuration = {name: value for name, value in cell_parser(cell).get().items() if name not in _IMMATERIAL}
     start: str | None = cell.values.get("initialisation")
     if cell.needs is not None:
         start = f"pretraining {fingerprint(cell_content(cell.needs))}"

@@ -17,7 +17,7 @@ from monai_usspeech.studies.cells import cell_state, check_cells
 from monai_usspeech.studies.interruption import StudyInterrupted
 from monai_usspeech.studies.plan import PROGRAM, StudyCell, deal_out, plan_cells
 from monai_usspeech.studies.progress import StudyProgress, cell_table, failure_table
-from monai_usspeech.studies.proof import prove_disjoint, study_folds
+from monai_usspeech.studies.proof import prove_disjoint, prove_splits, study_folds
 from monai_usspeech.studies.reading import read_study
 from monai_usspeech.studies.report import write_report
 from monai_usspeech.studies.runner import CellOutcome, run_cells
@@ -83,6 +83,7 @@ def plan_study(settings: Mapping[str, Any], folders: Sequence[str | Path] | None
     cells = plan_cells(study, held_out)
     prove_disjoint(cells, store.subjects, held_out)
     check_cells(cells)
+    prove_splits(cells, held_out)
     return StudyPlan(study, cells, deal_out(cells, *study.cells), store.subjects, held_out, data)
 
 

@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+
+from monai.bundle import ConfigParser
 
 from monai_usspeech.data.files import InputError
 from monai_usspeech.data.folds import check_disjoint
-from monai_usspeech.data.splits import subject_split
+from monai_usspeech.data.splits import SubjectSplit, subject_split
 from monai_usspeech.data.store import ScanStore
 from monai_usspeech.engines.weights import check_unseen
+from monai_usspeech.studies.cells import cell_parser
 from monai_usspeech.studies.plan import StudyCell
 from monai_usspeech.studies.settings import PRETRAIN_STAGE, StudySettings
 
-__all__ = ["prove_disjoint", "study_folds"]
+__all__ = ["prove_disjoint", "prove_splits", "study_folds"]
 
 
 def study_folds(study: StudySettings, store: ScanStore) -> dict[int, tuple[str, ...]]:
@@ -55,3 +59,49 @@ def prove_disjoint(cells: Sequence[StudyCell], subjects: Iterable[str], held_out
             raise InputError(f"{cell.name}: starts from {cell.needs.name}, which leaves out other subjects.")
         if cell.needs is None and cell.values.get("initialisation") is not None:
             check_unseen(str(cell.values["initialisation"]), test)
+
+
+def prove_splits(cells: Sequence[StudyCell], held_out: Mapping[int, Sequence[str]]) -> None:
+    """Make the division of subjects that each task's configuration asks for, before any pretraining is paid for.
+
+    Args:
+        cells: the planned cells.
+        held_out: the test subjects of each fold.
+
+    Raises:
+        InputError: naming the cell, when the scans do not have the annotations that the task needs, or too few subjects
+            have them, or the configuration tests on others than the fold's subjects.
+    """
+    seen = set()
+    for cell in cells:
+        given = {name: value for name, value in cell.values.items() if name not in _OF_THE_ROW}
+        kind = (cell.files, json.dumps(given, sort_keys=True, default=str))
+        parser = cell_parser(cell)
+        if cell.stage == PRETRAIN_STAGE or kind in seen or "split" not in parser:
+            continue
+        seen.add(kind)
+        split = _split(cell, parser)
+        test = set(held_out[cell.fold])
+        strange = sorted(set(split.test) - test)
+        if strange:
+            raise InputError(f"{cell.name}: its configuration tests on {strange[0]}, who is not in fold {cell.fold}.")
+        learned = {*split.train, *split.validation}
+        check_disjoint(**{f"training of {cell.name}": learned, f"test subjects of fold {cell.fold}": test})
+
+
+# Whom a cell learns from and is tested on does not depend on these.
+_OF_THE_ROW = ("method", "seed", "initialisation", "output_dir")
+
+
+def _split(cell: StudyCell, parser: ConfigParser) -> SubjectSplit:
+    """The cell's own split; MONAI wraps what goes wrong in errors of its own."""
+    try:
+        split: SubjectSplit = parser.get_parsed_content("split")
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise InputError(f"{cell.name}: {cause}") from error
+    return split

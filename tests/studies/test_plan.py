@@ -19,8 +19,10 @@ from monai_usspeech.data.files import InputError
 from monai_usspeech.data.store import ScanStore
 from monai_usspeech.studies.command import plan_study, study_config_folders
 from monai_usspeech.studies.plan import command_word, deal_out
-from monai_usspeech.studies.proof import prove_disjoint
+from monai_usspeech.studies.proof import prove_disjoint, prove_splits
 from monai_usspeech.studies.reading import read_study
+from tests.conftest import REPOSITORY
+from tests.data.store_factory import make_store
 from tests.studies.small_study import make_files, settings
 
 
@@ -81,6 +83,23 @@ def test_a_pretraining_without_the_exclusion_is_refused_by_name(root: Path):
         prove_disjoint([wrong], everyone, plan.held_out)
     with pytest.raises(InputError, match="is in both"):
         prove_disjoint([], everyone, {0: ("p000", "p001"), 1: ("p001", "p002")})
+
+
+def test_a_task_that_the_scans_have_no_annotations_for_is_refused_before_anything_runs(root: Path):
+    shipped = str(REPOSITORY / "configs/downstream/gaze_saliency.json")
+    tasks = {"gaze": {"configs": [shipped]}}
+    methods = {"random": {"title": "Rand.Init."}}
+    with pytest.raises(InputError, match="^gaze/random/fold0-seed0: .*no subject with gaze with a fix is in the test"):
+        plan_study(settings(root, all_tasks=tasks, all_methods=methods), [root])
+    make_store(root / "looked", n_scans=6, seconds=2.0, fps=4.0, size=8, speech=False, gaze=True)
+    fewer = settings(root, all_tasks=tasks, all_methods=methods, dataset_dir=str(root / "looked"))
+    plan = plan_study(fewer, [root])
+    assert len(plan.cells) == 6
+    with pytest.raises(InputError, match="n_label_subjects is 1"):
+        plan_study({**fewer, "downstream_options": {"n_label_subjects": 1}}, [root])
+    elsewhere = {fold: plan.held_out[(fold + 1) % 3] for fold in plan.held_out}
+    with pytest.raises(InputError, match="who is not in fold 0"):
+        prove_splits(plan.cells, elsewhere)
 
 
 def test_weights_from_a_file_that_have_seen_a_test_subject_are_refused(root: Path):
