@@ -14,7 +14,7 @@ demo: $(VENV)/installed
 	$(BIN)/python -m monai.bundle run study \
 	    --config_file "['configs/studies/initialisation.json','configs/presets/study_cpu.json']" \
 	    --dataset_dir $(DEMO)/store --output_dir $(DEMO)/study --methods "['random','video','ours']" \
-	    --tasks "['standard_plane','gaze_saliency','retrieval']" --workers 2 --open_in_browser True
+	    --tasks "['standard_plane','gaze_saliency','retrieval','embedding']" --workers 2 --open_in_browser True
 	@echo
 	@echo "On synthetic scans, with a small network:"
 	@echo "  fan crops      $(DEMO)/store/fan_crops.png"

@@ -72,6 +72,12 @@ class TaskAnalysis:
         """Whether every planned cell of the task has finished."""
         return all(finished == planned for finished, planned in self.done.values())
 
+    @property
+    def scored(self) -> bool:
+        """False for a task whose finished runs have pictures alone: no score of theirs is defined."""
+        grids = [grid for of_metric in self.values.values() for grid in of_metric.values()]
+        return not grids or any(bool(np.isfinite(grid).any()) for grid in grids)
+
     def best(self, metric: ReportedMetric) -> set[str]:
         """The methods with the best mean as shown; empty while cells are missing, and unless two can be compared."""
         means = {method: summary[metric.key].mean for method, summary in self.summaries.items()}

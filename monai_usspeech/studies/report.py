@@ -62,7 +62,8 @@ def write_report(
         for table in tables.values():
             _write(folder / f"{table.key}.md", table_markdown(table))
             _write(folder / f"{table.key}.csv", table_csv(table))
-        _write(folder / f"{task.key}_numbers.csv", numbers_csv(study, task))
+        if task.scored:
+            _write(folder / f"{task.key}_numbers.csv", numbers_csv(study, task))
         sections.append((task_title(study, task.key), _task_section(study, task, tables)))
     sections += [("Pretraining", _pretraining(study)), ("How it was made", record_section(study))]
     page = html_page(_title(study), _head(study, analyses), sections, _foot(n_resamples, seed))
@@ -95,6 +96,8 @@ def _foot(n_resamples: int, seed: int) -> str:
 
 
 def _tables(study: CollectedStudy, task: TaskAnalysis) -> dict[str, ReportTable]:
+    if not task.scored:
+        return {}
     tables = {
         "scores": score_table(study, task),
         "differences": difference_table(study, task),

@@ -89,7 +89,7 @@ def _run_dots(study: CollectedStudy, task: TaskAnalysis) -> str:
     """Every run as a dot, the mean as a line: what the numbers of the table rest on."""
     metrics = [m for m in task.metrics if m.key in _PRIMARY.get(task.kind, [m.key for m in task.metrics[:4]])]
     methods = list(task.values)
-    if not methods or not metrics:
+    if not methods or not metrics or not task.scored:
         return ""
     figure = new_figure(11, 0.9 + 0.34 * len(methods))
     axes_row = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]

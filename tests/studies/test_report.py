@@ -151,6 +151,16 @@ def test_a_broken_picture_is_left_out_with_a_word(tmp_path: Path):
     assert len(page.of("img")) == 2 + 1 + 2 + 4  # dots, confusion, Grad-CAM, pretraining
 
 
+def test_a_task_without_scores_has_its_picture_alone(tmp_path: Path):
+    study = make_study(tmp_path, 2, pictures=False, tasks={"retrieval": TASKS["retrieval"]})
+    for path in study.glob("retrieval/*/*/results.json"):
+        results = json.loads(path.read_text())
+        path.write_text(json.dumps({**results, "metrics": dict.fromkeys(results["metrics"])}))
+    page = Page(write_report(study, n_resamples=20).read_text(encoding="utf-8"))
+    assert not list((study / "tables").iterdir()) and "R@1" not in page.words
+    assert len(page.of("img")) == 1 and "t-SNE" in page.words
+
+
 def test_a_folder_that_is_no_study_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match="study.json"):
         write_report(tmp_path)
