@@ -3,13 +3,14 @@
 
 """Convolutional backbones of the video stream and of the speech stream.
 
-The paper's are SE-ResNeXt networks [1, 2] built by timm, so that ImageNet weights in timm's layout load as they are.
-Stages past the wanted output stride keep their resolution and are dilated instead; dilation changes no tensor, so
-weights move freely between output strides. SonoNet (:mod:`monai_usspeech.networks.sononet`) is here as a backbone for
-the rows that start from its published weights.
+The video-speech paper's are SE-ResNeXt networks [1, 2], HiCo's is ResNet18 [3], all built by timm, so that ImageNet
+weights in timm's layout load as they are. Stages past the wanted output stride keep their resolution and are dilated
+instead; dilation changes no tensor, so weights move freely between output strides. SonoNet
+(:mod:`monai_usspeech.networks.sononet`) is here as a backbone for the rows that start from its published weights.
 
 [1] Xie et al., Aggregated Residual Transformations for Deep Neural Networks, CVPR 2017.
 [2] Hu et al., Squeeze-and-Excitation Networks, CVPR 2018.
+[3] He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
 """
 
 from __future__ import annotations
@@ -24,7 +25,15 @@ from timm.models.resnet import Bottleneck, ResNet
 
 from monai_usspeech.networks.sononet import SONONET_WIDTHS, SonoNetFeatures
 
-__all__ = ["BACKBONES", "Backbone", "cam_layer_of", "create_backbone", "se_resnext50", "se_resnext_small"]
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "cam_layer_of",
+    "create_backbone",
+    "resnet18_backbone",
+    "se_resnext50",
+    "se_resnext_small",
+]
 
 Backbone = ResNet | SonoNetFeatures
 """A network with ``forward_features``, ``forward`` = its global average, and ``num_features``."""
@@ -35,6 +44,17 @@ _OUTPUT_STRIDES = (8, 16, 32)
 def _check_output_stride(output_stride: int) -> None:
     if output_stride not in _OUTPUT_STRIDES:
         raise ValueError(f"output_stride must be one of {_OUTPUT_STRIDES}, got {output_stride!r}.")
+
+
+def _from_timm(name: str, in_channels: int, output_stride: int, **options: Any) -> ResNet:
+    """A network of timm without its classifier."""
+    _check_output_stride(output_stride)
+    if in_channels not in (1, 3):
+        raise ValueError(f"in_channels must be 1 or 3, got {in_channels!r}.")
+    network = create_model(
+        name, pretrained=False, num_classes=0, in_chans=in_channels, output_stride=output_stride, **options
+    )
+    return cast(ResNet, network)
 
 
 def se_resnext50(in_channels: int = 1, output_stride: int = 16) -> ResNet:
@@ -55,13 +75,27 @@ def se_resnext50(in_channels: int = 1, output_stride: int = 16) -> ResNet:
     Raises:
         ValueError: when ``in_channels`` is not 1 or 3, or ``output_stride`` is not 8, 16 or 32.
     """
-    _check_output_stride(output_stride)
-    if in_channels not in (1, 3):
-        raise ValueError(f"in_channels must be 1 or 3, got {in_channels!r}.")
-    network = create_model(
-        "seresnext50_32x4d", pretrained=False, num_classes=0, in_chans=in_channels, output_stride=output_stride
-    )
-    return cast(ResNet, network)
+    return _from_timm("seresnext50_32x4d", in_channels, output_stride)
+
+
+def resnet18_backbone(in_channels: int = 1, output_stride: int = 32) -> ResNet:
+    """ResNet18 without its classifier, the backbone of HiCo (Zhang et al., ACCV 2022).
+
+    It has 11,176,512 parameters with three input channels, and the names and shapes of timm's and torchvision's
+    ``resnet18``. At random it is drawn as torchvision's is, with every residual branch alive; timm would begin with the
+    branches multiplied by 0, and a frozen random network would then be nearly its short cuts alone.
+
+    Args:
+        in_channels: channels of the input image, 1 or 3.
+        output_stride: input size divided by feature map size: 8, 16 or 32. 32 is the published network.
+
+    Returns:
+        A network with ``forward_features`` and ``forward`` as in :func:`se_resnext50`, and ``num_features`` 512.
+
+    Raises:
+        ValueError: when ``in_channels`` is not 1 or 3, or ``output_stride`` is not 8, 16 or 32.
+    """
+    return _from_timm("resnet18", in_channels, output_stride, zero_init_last=False)
 
 
 def se_resnext_small(
@@ -118,6 +152,7 @@ def se_resnext_small(
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "se_resnext50": se_resnext50,
     "se_resnext_small": se_resnext_small,
+    "resnet18": resnet18_backbone,
     **{f"sononet{width}": partial(SonoNetFeatures, width) for width in SONONET_WIDTHS},
 }
 """Backbones by name; add a callable here to make it known to every network of the package."""

@@ -75,15 +75,18 @@ def load_initialisation(
     Args:
         module: a backbone (see :mod:`monai_usspeech.networks.backbones`), a network with a ``video_stream`` and perhaps
             a ``speech_stream`` (:class:`~monai_usspeech.networks.VideoSpeechNet`,
-            :class:`~monai_usspeech.networks.FrameClassifier`, :class:`~monai_usspeech.networks.SaliencyNet`), or a
-            :class:`~monai_usspeech.networks.SonoNet`, which takes its classifier from the file too.
+            :class:`~monai_usspeech.networks.FrameClassifier`, :class:`~monai_usspeech.networks.SaliencyNet`,
+            :class:`~monai_usspeech.networks.HiCoNet`), or a :class:`~monai_usspeech.networks.SonoNet`, which takes its
+            classifier from the file too.
         path: a local file (see :func:`~monai_usspeech.networks.read_checkpoint`), or named tensors.
-        source: ``"imagenet"``: one backbone in the layout of timm's ``seresnext50_32x4d``, or in Cadene's layout;
+        source: ``"imagenet"``: one backbone in the layout of timm's ``seresnext50_32x4d``, or in Cadene's layout, or in
+            timm's or torchvision's layout of ``resnet18``;
             ``"sononet"``: the public weights of SonoNet; ``"own"``: a checkpoint of a network with a
             ``video_stream``; ``"auto"``: whichever the names in the file show.
         stream: ``"video"``, ``"speech"`` or ``"both"``. Names the stream of an own checkpoint to take, and the
             stream(s) of a two-stream ``module`` to load. ``"both"`` needs such a module.
-        prefix: take the tensors under this prefix of the file instead, for networks saved by other code.
+        prefix: take the tensors under this prefix of the file instead, for networks saved by other code, such as
+            ``"features.R18."`` for HiCo's released code.
 
     Returns:
         What was loaded, kept, left aside, adapted and untouched; also written to the log.
