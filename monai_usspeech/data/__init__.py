@@ -18,12 +18,17 @@ from monai_usspeech.data.batches import ClipBatchSampler
 from monai_usspeech.data.clip_files import list_clip_files
 from monai_usspeech.data.clips import ClipDataset
 from monai_usspeech.data.datalist import Scan, ScanDatalist
+from monai_usspeech.data.duplicates import DuplicateImages, find_duplicates, merge_duplicate_groups
 from monai_usspeech.data.fan_video import FanVideoReader
 from monai_usspeech.data.files import InputError, atomic_file, nearest_name, read_json, write_json
 from monai_usspeech.data.folds import check_disjoint, subject_folds
 from monai_usspeech.data.frame_batches import BalancedBatchSampler
 from monai_usspeech.data.frames import FrameDataset
 from monai_usspeech.data.gaze_frames import GazeDataset
+from monai_usspeech.data.image_set_command import image_set_table, write_image_set
+from monai_usspeech.data.image_set_dataset import ImageSetDataset
+from monai_usspeech.data.image_set_layouts import build_image_set
+from monai_usspeech.data.image_sets import ImageSetDatalist, LabelledImage
 from monai_usspeech.data.plane_frames import PlaneDataset
 from monai_usspeech.data.plane_names import PULSE_NAMES, SONONET_NAMES, SONONET_PLANES, standard_plane
 from monai_usspeech.data.readers import UltrasoundVideoReader, UltraSuiteReader, register_readers
@@ -37,11 +42,15 @@ __all__ = [
     "BalancedBatchSampler",
     "ClipBatchSampler",
     "ClipDataset",
+    "DuplicateImages",
     "FanVideoReader",
     "FrameDataset",
     "GazeDataset",
     "GazeTrack",
+    "ImageSetDatalist",
+    "ImageSetDataset",
     "InputError",
+    "LabelledImage",
     "PLANES",
     "PULSE_NAMES",
     "PlaneDataset",
@@ -63,9 +72,13 @@ __all__ = [
     "VideoInfo",
     "VideoSource",
     "atomic_file",
+    "build_image_set",
     "check_disjoint",
+    "find_duplicates",
+    "image_set_table",
     "is_digital_silence",
     "list_clip_files",
+    "merge_duplicate_groups",
     "nearest_name",
     "open_video",
     "plane_at",
@@ -78,5 +91,6 @@ __all__ = [
     "standard_plane",
     "subject_folds",
     "subject_split",
+    "write_image_set",
     "write_json",
 ]
