@@ -5,16 +5,27 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from monai_usspeech.data._field_checks import (
+    FieldCheck,
+    field_problems,
+    fold_problem,
+    is_number,
+    is_whole,
+    labelled_entries,
+    optional,
+    path_problem,
+    shown,
+    split_problems,
+    text_problem,
+)
 from monai_usspeech.data.annotations import read_gaze, read_planes
-from monai_usspeech.data.files import InputError, nearest_name
+from monai_usspeech.data.files import InputError
 
 __all__ = ["content_problems", "file_problems", "resolve"]
 
@@ -23,8 +34,6 @@ GAZE_ROWS_CHECKED = 100  # the whole of a half-hour track takes 0.4 s, too long 
 # Characters that some file system refuses in a folder name, and names that Windows keeps for devices.
 _REFUSED = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-
-_Check = Callable[[Any], str]
 
 
 def resolve(folder: Path, value: str) -> Path:
@@ -47,19 +56,19 @@ def content_problems(content: Any) -> list[str]:
         One line for each problem; empty when there is none.
     """
     if not isinstance(content, Mapping):
-        return [f'the file holds {_show(content)}; give an object {{"name": ..., "scans": [...]}}.']
-    problems = _field_problems(content, _LIST_FIELDS, ("name", "scans"))
+        return [f'the file holds {shown(content)}; give an object {{"name": ..., "scans": [...]}}.']
+    problems = field_problems(content, _LIST_FIELDS, ("name", "scans"))
     scans = content.get("scans")
     if not isinstance(scans, list):
         return problems
-    for label, entry in _labelled(scans):
+    for label, entry in labelled_entries(scans, "scan", "id"):
         if isinstance(entry, Mapping):
-            found = _field_problems(entry, _SCAN_FIELDS, ("id", "subject", "video")) + _speech_is_video(entry)
+            found = field_problems(entry, _SCAN_FIELDS, ("id", "subject", "video")) + _speech_is_video(entry)
         else:
-            found = [f'is {_show(entry)}; give an object {{"id": ..., "subject": ..., "video": ...}}.']
+            found = [f'is {shown(entry)}; give an object {{"id": ..., "subject": ..., "video": ...}}.']
         problems += [f"{label}: {text}" for text in found]
-    entries = [(label, entry) for label, entry in _labelled(scans) if isinstance(entry, Mapping)]
-    return problems + _repeated(entries) + _split_subjects(entries)
+    entries = [(label, entry) for label, entry in labelled_entries(scans, "scan", "id") if isinstance(entry, Mapping)]
+    return problems + _repeated(entries) + split_problems(entries, "subject", "scans")
 
 
 def file_problems(content: Any, folder: Path) -> list[str]:
@@ -75,10 +84,10 @@ def file_problems(content: Any, folder: Path) -> list[str]:
     scans = content.get("scans") if isinstance(content, Mapping) else None
     problems = []
     folders: dict[Path, dict[str, list[str]]] = {}
-    for label, entry in _labelled(scans if isinstance(scans, list) else []):
+    for label, entry in labelled_entries(scans, "scan", "id"):
         for key in ("video", "speech", "gaze", "planes"):
             value = entry.get(key) if isinstance(entry, Mapping) else None
-            if not isinstance(value, str) or _path(value) or (key == "speech" and value == "video"):
+            if not isinstance(value, str) or path_problem(value) or (key == "speech" and value == "video"):
                 continue
             problem = _file_problem(key, resolve(folder, value), value, folders)
             problems += [f'{label}: "{key}": {problem}'] if problem else []
@@ -121,29 +130,13 @@ def _names_by_stem(folder: Path) -> dict[str, list[str]]:
     return names
 
 
-def _labelled(scans: list[Any]) -> Iterator[tuple[str, Any]]:
-    """Each entry with what to call it: its place in the file, and its id where it has one."""
-    for number, entry in enumerate(scans, start=1):
-        name = entry.get("id") if isinstance(entry, Mapping) else None
-        yield (f'scan {number} "{name}"' if isinstance(name, str) else f"scan {number}"), entry
-
-
-def _field_problems(content: Mapping, fields: Mapping[str, _Check], required: tuple[str, ...]) -> list[str]:
-    unknown = [
-        f'"{key}": unknown key.{nearest_name(key, fields) or " The keys are " + ", ".join(fields) + "."}'
-        for key in content
-        if key not in fields
-    ]
-    missing = [f'"{key}": missing; add it.' for key in required if key not in content]
-    found = [(key, check(content[key])) for key, check in fields.items() if key in content]
-    return unknown + missing + [f'"{key}": {problem}' for key, problem in found if problem]
 
 
 def _speech_is_video(entry: Mapping) -> list[str]:
     """A video named as the sound file would be read without its own clock, and so out of step."""
     video, speech = entry.get("video"), entry.get("speech")
     if isinstance(speech, str) and isinstance(video, str) and os.path.normpath(speech) == os.path.normpath(video):
-        return [f'"speech": is the video file {_show(speech)}; write "video" for its sound track.']
+        return [f'"speech": is the video file {shown(speech)}; write "video" for its sound track.']
     return []
 
 
@@ -161,109 +154,64 @@ def _repeated(entries: list[tuple[str, Mapping]]) -> list[str]:
                 continue
             earlier = first.setdefault(same(value), label)
             if earlier != label:
-                problems.append(f'{label}: "{key}": {_show(value)} is also that of {earlier}; {mend}.')
+                problems.append(f'{label}: "{key}": {shown(value)} is also that of {earlier}; {mend}.')
     return problems
 
 
-def _split_subjects(entries: list[tuple[str, Mapping]]) -> list[str]:
-    """Subjects whose scans are in two folds, or in a fold and in none."""
-    first: dict[str, tuple[str, Any]] = {}
-    problems = []
-    for label, entry in entries:
-        subject, fold = entry.get("subject"), entry.get("fold")
-        if not isinstance(subject, str) or _optional(_fold)(fold):
-            continue
-        earlier, earlier_fold = first.setdefault(subject, (label, fold))
-        if earlier_fold != fold:
-            problems.append(
-                f'{label}: "fold": subject "{subject}" is in {_in_fold(fold)} here and in {_in_fold(earlier_fold)} in '
-                f"{earlier}; give all scans of a subject one fold."
-            )
-    return problems
 
 
-def _in_fold(fold: int | None) -> str:
-    return "no fold" if fold is None else f"fold {fold}"
 
 
-def _show(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=repr)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _optional(check: _Check) -> _Check:
-    return lambda value: "" if value is None else check(value)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str) and value.strip():
-        return ""
-    return f"is {_show(value)}; give a text that is not empty, in quotes."
 
 
 def _folder_name(value: Any) -> str:
-    if _text(value):
-        return _text(value)
+    if text_problem(value):
+        return text_problem(value)
     bad = _REFUSED.search(value)
     if bad or value != value.strip() or value[0] == "." or value[-1] == "." or _DEVICE.fullmatch(value):
-        reason = f"{_show(bad[0])} in it" if bad else "a leading or trailing space or dot, or a device's name"
-        return f"{_show(value)} cannot name a folder ({reason}); use letters, digits, - and _."
+        reason = f"{shown(bad[0])} in it" if bad else "a leading or trailing space or dot, or a device's name"
+        return f"{shown(value)} cannot name a folder ({reason}); use letters, digits, - and _."
     if len(value.encode()) > 200:
-        return f"{_show(value)} is too long to name a folder; keep it under 200 bytes."
+        return f"{shown(value)} is too long to name a folder; keep it under 200 bytes."
     return ""
 
 
-def _path(value: Any) -> str:
-    if _text(value):
-        return _text(value)
-    return f"{_show(value)} is no path; take the control character out." if re.search(r"[\x00-\x1f]", value) else ""
-
 
 def _offset(value: Any) -> str:
-    return "" if _number(value) else f"is {_show(value)}; give seconds as a number, 0 when both began together."
+    return "" if is_number(value) else f"is {shown(value)}; give seconds as a number, 0 when both began together."
 
 
 def _fps(value: Any) -> str:
-    good = _number(value) and value > 0
-    return "" if good else f"is {_show(value)}; give frames per second above 0, or null where the files carry a clock."
+    good = is_number(value) and value > 0
+    return "" if good else f"is {shown(value)}; give frames per second above 0, or null where the files carry a clock."
 
-
-def _fold(value: Any) -> str:
-    return "" if _whole(value) else f"is {_show(value)}; give a whole number from 0, or null."
 
 
 def _fan(value: Any) -> str:
-    if isinstance(value, (list, tuple)) and len(value) == 4 and all(map(_whole, value)):
+    if isinstance(value, (list, tuple)) and len(value) == 4 and all(map(is_whole, value)):
         top, left, bottom, right = value
         if top < bottom and left < right:
             return ""
     return (
-        f"is {_show(value)}; give [top, left, bottom, right] in whole pixels with top < bottom and left < right, or "
+        f"is {shown(value)}; give [top, left, bottom, right] in whole pixels with top < bottom and left < right, or "
         "null to detect it."
     )
 
 
 def _scans(value: Any) -> str:
-    return "" if isinstance(value, list) and value else f"is {_show(value)}; give a list with at least one scan."
+    return "" if isinstance(value, list) and value else f"is {shown(value)}; give a list with at least one scan."
 
 
-_LIST_FIELDS: dict[str, _Check] = {"name": _text, "fps": _optional(_fps), "scans": _scans}
-_SCAN_FIELDS: dict[str, _Check] = {
+_LIST_FIELDS: dict[str, FieldCheck] = {"name": text_problem, "fps": optional(_fps), "scans": _scans}
+_SCAN_FIELDS: dict[str, FieldCheck] = {
     "id": _folder_name,
-    "subject": _text,
-    "video": _path,
-    "speech": _optional(_path),
+    "subject": text_problem,
+    "video": path_problem,
+    "speech": optional(path_problem),
     "speech_offset": _offset,
-    "gaze": _optional(_path),
-    "planes": _optional(_path),
-    "fan": _optional(_fan),
-    "fold": _optional(_fold),
+    "gaze": optional(path_problem),
+    "planes": optional(path_problem),
+    "fan": optional(_fan),
+    "fold": optional(fold_problem),
 }

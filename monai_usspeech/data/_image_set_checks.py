@@ -6,20 +6,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_usspeech.data._datalist_checks import (
-    _field_problems,
-    _fold,
-    _in_fold,
-    _number,
-    _optional,
-    _path,
-    _show,
-    _text,
-    resolve,
+from monai_usspeech.data._datalist_checks import resolve
+from monai_usspeech.data._field_checks import (
+    field_problems,
+    fold_problem,
+    is_number,
+    labelled_entries,
+    optional,
+    path_problem,
+    shown,
+    split_problems,
+    text_problem,
 )
 from monai_usspeech.data.files import nearest_name
 
@@ -39,18 +40,18 @@ def image_content_problems(content: Any) -> list[str]:
         One line for each problem; empty when there is none.
     """
     if not isinstance(content, Mapping):
-        return [f'the file holds {_show(content)}; give an object {{"name": ..., "classes": [...], "images": [...]}}.']
-    problems = _field_problems(content, _LIST_FIELDS, tuple(_LIST_FIELDS))
+        return [f'the file holds {shown(content)}; give an object {{"name": ..., "classes": [...], "images": [...]}}.']
+    problems = field_problems(content, _LIST_FIELDS, tuple(_LIST_FIELDS))
     classes = [name for name in _as_list(content.get("classes")) if isinstance(name, str)]
     entries = []
-    for label, entry in _labelled(content.get("images")):
+    for label, entry in labelled_entries(content.get("images"), "image", "image"):
         if isinstance(entry, Mapping):
             entries.append((label, entry))
-            found = _field_problems(entry, _IMAGE_FIELDS, ("image", "label", "group")) + _foreign_label(entry, classes)
+            found = field_problems(entry, _IMAGE_FIELDS, ("image", "label", "group")) + _foreign_label(entry, classes)
         else:
-            found = [f'is {_show(entry)}; give an object {{"image": ..., "label": ..., "group": ...}}.']
+            found = [f'is {shown(entry)}; give an object {{"image": ..., "label": ..., "group": ...}}.']
         problems += [f"{label}: {text}" for text in found]
-    return problems + _repeated(entries) + _split_groups(entries)
+    return problems + _repeated(entries) + split_problems(entries, "group", "images")
 
 
 def image_file_problems(content: Any, folder: Path) -> list[str]:
@@ -65,9 +66,9 @@ def image_file_problems(content: Any, folder: Path) -> list[str]:
     """
     images = content.get("images") if isinstance(content, Mapping) else None
     problems: dict[Path, str] = {}  # a video has one entry for each of its frames
-    for label, entry in _labelled(images):
+    for label, entry in labelled_entries(images, "image", "image"):
         value = entry.get("image") if isinstance(entry, Mapping) else None
-        if not isinstance(value, str) or _path(value):
+        if not isinstance(value, str) or path_problem(value):
             continue
         path = resolve(folder, value)
         if path not in problems and not os.path.isfile(path):
@@ -76,12 +77,6 @@ def image_file_problems(content: Any, folder: Path) -> list[str]:
     return list(problems.values())
 
 
-def _labelled(images: Any) -> Iterator[tuple[str, Any]]:
-    """Each entry with what to call it: its place in the file, and its image where it has one."""
-    for number, entry in enumerate(_as_list(images), start=1):
-        name = entry.get("image") if isinstance(entry, Mapping) else None
-        yield (f'image {number} "{name}"' if isinstance(name, str) else f"image {number}"), entry
-
 
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
@@ -89,7 +84,7 @@ def _as_list(value: Any) -> list[Any]:
 
 def _foreign_label(entry: Mapping, classes: list[str]) -> list[str]:
     label = entry.get("label")
-    if not isinstance(label, str) or _text(label) or label in classes:
+    if not isinstance(label, str) or text_problem(label) or label in classes:
         return []
     return [f'"label": "{label}" is none of the classes {", ".join(classes)}.{nearest_name(label, classes)}']
 
@@ -99,7 +94,7 @@ def _repeated(entries: list[tuple[str, Mapping]]) -> list[str]:
     problems = []
     for label, entry in entries:
         value, time = entry.get("image"), entry.get("time")
-        if not isinstance(value, str) or not (time is None or _number(time)):
+        if not isinstance(value, str) or not (time is None or is_number(time)):
             continue
         earlier = first.setdefault((os.path.normpath(value), time), label)
         if earlier != label:
@@ -107,43 +102,27 @@ def _repeated(entries: list[tuple[str, Mapping]]) -> list[str]:
     return problems
 
 
-def _split_groups(entries: list[tuple[str, Mapping]]) -> list[str]:
-    """Groups whose images are in two folds, or in a fold and in none."""
-    first: dict[str, tuple[str, Any]] = {}
-    problems = []
-    for label, entry in entries:
-        group, fold = entry.get("group"), entry.get("fold")
-        if not isinstance(group, str) or _optional(_fold)(fold):
-            continue
-        earlier, earlier_fold = first.setdefault(group, (label, fold))
-        if earlier_fold != fold:
-            problems.append(
-                f'{label}: "fold": group "{group}" is in {_in_fold(fold)} here and in {_in_fold(earlier_fold)} in '
-                f"{earlier}; give all images of a group one fold."
-            )
-    return problems
-
 
 def _time(value: Any) -> str:
-    good = _number(value) and value >= 0
-    return "" if good else f"is {_show(value)}; give seconds from the first frame of a video, or null for a picture."
+    good = is_number(value) and value >= 0
+    return "" if good else f"is {shown(value)}; give seconds from the first frame of a video, or null for a picture."
 
 
 def _classes(value: Any) -> str:
-    if isinstance(value, list) and value and not any(map(_text, value)) and len(set(value)) == len(value):
+    if isinstance(value, list) and value and not any(map(text_problem, value)) and len(set(value)) == len(value):
         return ""
-    return f"is {_show(value)}; give a list of different names."
+    return f"is {shown(value)}; give a list of different names."
 
 
 def _images(value: Any) -> str:
-    return "" if isinstance(value, list) and value else f"is {_show(value)}; give a list with at least one image."
+    return "" if isinstance(value, list) and value else f"is {shown(value)}; give a list with at least one image."
 
 
-_LIST_FIELDS = {"name": _text, "classes": _classes, "images": _images}
+_LIST_FIELDS = {"name": text_problem, "classes": _classes, "images": _images}
 _IMAGE_FIELDS = {
-    "image": _path,
-    "label": _text,
-    "group": _text,
-    "time": _optional(_time),
-    "fold": _optional(_fold),
+    "image": path_problem,
+    "label": text_problem,
+    "group": text_problem,
+    "time": optional(_time),
+    "fold": optional(fold_problem),
 }

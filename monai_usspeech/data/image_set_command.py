@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_usspeech.data._datalist_checks import _whole
+from monai_usspeech.data._field_checks import is_whole
 from monai_usspeech.data.duplicates import DuplicateImages, find_duplicates, merge_duplicate_groups
 from monai_usspeech.data.files import InputError, nearest_name
 from monai_usspeech.data.image_set_folders import LayoutSettings
@@ -121,9 +121,9 @@ def _check(folder: Any, output: Any, n_folds: Any, seed: Any, duplicates: Any) -
     for name, value in (("folder", folder), ("output", output)):
         if not isinstance(value, (str, os.PathLike)):
             raise InputError(f"{name} is {value!r}; give a path, with ./ before a name that is a number.")
-    if not (n_folds is None or _whole(n_folds)):
+    if not (n_folds is None or is_whole(n_folds)):
         raise InputError(f"n_folds is {n_folds!r}; give a whole number of at least 2, or None for no folds.")
-    if not _whole(seed):
+    if not is_whole(seed):
         raise InputError(f"seed is {seed!r}; give a whole number from 0.")
     if duplicates not in _DUPLICATES:
         hint = nearest_name(str(duplicates), _DUPLICATES)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from monai_usspeech.data._datalist_checks import _number, _whole
+from monai_usspeech.data._field_checks import is_number, is_whole
 from monai_usspeech.data.clip_files import CLIP_SUFFIXES
 from monai_usspeech.data.datalist import _subject_in
 from monai_usspeech.data.files import InputError, nearest_name
@@ -72,9 +72,9 @@ class LayoutSettings:
     columns: Mapping[str, str] | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        if not (_number(self.interval) and self.interval > 0):
+        if not (is_number(self.interval) and self.interval > 0):
             raise InputError(f"interval is {self.interval!r}; give seconds above 0.")
-        if not (self.max_frames is None or (_whole(self.max_frames) and self.max_frames > 0)):
+        if not (self.max_frames is None or (is_whole(self.max_frames) and self.max_frames > 0)):
             raise InputError(f"max_frames is {self.max_frames!r}; give a whole number above 0, or None for all.")
         for name, known in (("probe", ("convex", "linear", "all")), ("part", ("train", "val", "test", "all"))):
             value = getattr(self, name)

@@ -39,7 +39,12 @@ def reduce_items(values: Tensor, valid: Tensor, reduction: str, count: Tensor | 
         reduction: ``"mean"`` or ``"sum"``: a scalar whose average over the processes is the mean or sum over all items;
             ``"none"``: ``[N]``, 0 where not valid.
         count: number of valid items of all processes where it is known already.
+
+    Raises:
+        ValueError: when the shapes differ.
     """
+    if valid.shape != values.shape:
+        raise ValueError(f"valid {tuple(valid.shape)} must match the items {tuple(values.shape)}.")
     if reduction == "mean":
         return global_mean(values, valid, global_sum(valid.sum()) if count is None else count)
     kept = torch.where(valid, values, torch.zeros_like(values))

@@ -14,6 +14,7 @@ from torch.nn.modules.loss import _Loss
 
 from monai_usspeech.losses.contrastive import CrossModalContrastiveLoss
 from monai_usspeech.losses.gather import global_mean, global_sum, world_size
+from monai_usspeech.losses.terms import reduce_items
 
 __all__ = ["CorrespondenceLoss", "FrameOrderLoss", "VideoSpeechLoss", "correspondence_loss", "frame_order_loss"]
 
@@ -51,18 +52,6 @@ def frame_order_loss(logits: Tensor, label: Tensor) -> Tensor:
     return F.cross_entropy(logits, label, reduction="none")
 
 
-def _reduced(values: Tensor, valid: Tensor, reduction: str) -> Tensor:
-    """Reduce over the valid items of all processes; see :func:`~monai_usspeech.losses.gather.global_mean`."""
-    if valid.shape != values.shape:
-        raise ValueError(f"valid {tuple(valid.shape)} must match the items {tuple(values.shape)}.")
-    kept = torch.where(valid, values, torch.zeros_like(values))
-    if reduction == "none":
-        return kept
-    if reduction == "sum":
-        return kept.sum() * world_size()
-    return global_mean(values, valid, global_sum(valid.sum()))
-
-
 class CorrespondenceLoss(_Loss):
     """Mean cross-entropy over positive and negative video-speech pairs, L_cls (Eq. 1).
 
@@ -73,7 +62,8 @@ class CorrespondenceLoss(_Loss):
     def forward(self, logits: Tensor, valid: Tensor | None = None) -> Tensor:
         """The loss of logits ``[..., 2, 2]`` where bool ``valid [...]``; see :func:`correspondence_loss`."""
         values = correspondence_loss(logits)
-        return _reduced(values, torch.ones_like(values, dtype=torch.bool) if valid is None else valid, self.reduction)
+        valid = torch.ones_like(values, dtype=torch.bool) if valid is None else valid
+        return reduce_items(values, valid, self.reduction)
 
 
 class FrameOrderLoss(_Loss):
@@ -89,7 +79,7 @@ class FrameOrderLoss(_Loss):
         if valid.shape != label.shape:
             raise ValueError(f"valid {tuple(valid.shape)} must match label {tuple(label.shape)}.")
         values = frame_order_loss(logits, label.masked_fill(~valid, 0))
-        return _reduced(values, valid, self.reduction)
+        return reduce_items(values, valid, self.reduction)
 
 
 class VideoSpeechLoss(_Loss):
