@@ -14,14 +14,15 @@ from timm import create_model
 from monai_usspeech.data.files import InputError, nearest_name
 from monai_usspeech.networks.initialisation import InitialisationReport, load_initialisation
 
-__all__ = ["IMAGENET_MODEL", "initialise"]
+__all__ = ["IMAGENET_MODEL", "INITIALISATION_WORDS", "initialise"]
 
 _logger = logging.getLogger(__name__)
 
 IMAGENET_MODEL = "seresnext50_32x4d.racm_in1k"
 """timm's ImageNet-1k weights of the paper's backbone, ``timm/seresnext50_32x4d.racm_in1k`` on the Hugging Face hub."""
 
-_WORDS = ("random", "imagenet")
+INITIALISATION_WORDS = ("random", "imagenet")
+"""What may stand where a weights file is named: weights as they are drawn, and weights that are fetched."""
 
 
 def initialise(
@@ -56,7 +57,7 @@ def initialise(
         if Path(path).is_dir():
             hint = " It is a folder; give the file in it, such as model.pt."
         elif not Path(path).exists():
-            hint = nearest_name(str(path).lower(), _WORDS) or " Correct the path."
+            hint = nearest_name(str(path).lower(), INITIALISATION_WORDS) or " Correct the path."
         raise InputError(f"initialisation: {error}{hint}") from error
 
 

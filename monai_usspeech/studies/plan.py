@@ -14,6 +14,7 @@ from typing import Any
 from fire.parser import DefaultParseValue
 
 from monai_usspeech.data.files import InputError
+from monai_usspeech.engines.initialise import INITIALISATION_WORDS
 from monai_usspeech.studies.settings import PRETRAIN_STAGE, StudyMethod, StudySettings, StudyTask, cell_name
 
 __all__ = ["PROGRAM", "StudyCell", "command_word", "deal_out", "plan_cells"]
@@ -112,8 +113,8 @@ def _initialisations(study: StudySettings) -> dict[str, str | None]:
     weights: dict[str, str | None] = {}
     missing = {}
     for name, method in study.methods.items():
-        weights[name] = method.initialisation
-        if method.initialisation not in (None, "imagenet"):  # the word: weights that are fetched
+        weights[name] = None if method.initialisation == "random" else method.initialisation
+        if method.initialisation not in (None, *INITIALISATION_WORDS):
             try:
                 weights[name] = str(study.find(str(method.initialisation), f"all_methods: {name}: initialisation"))
             except InputError as error:

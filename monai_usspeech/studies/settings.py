@@ -31,8 +31,8 @@ class StudyMethod:
         name: the row's short name, also the name of its folders.
         title: the row's name in tables; default ``name``.
         pretrain: configuration files laid over the study's ``pretrain``; None when there is no pretraining.
-        initialisation: a weights file, or the word ``"imagenet"``; None starts at random. With ``pretrain`` it is what
-            pretraining starts from.
+        initialisation: a weights file, or the word ``"imagenet"``; None or ``"random"`` starts at random. With
+            ``pretrain`` it is what pretraining starts from.
         options: values given to every downstream cell of this method.
         task_options: the same for one task: ``{task: {name: value}}``.
         note: a remark for the tables.

@@ -102,6 +102,14 @@ def test_a_task_that_the_scans_have_no_annotations_for_is_refused_before_anythin
         prove_splits(plan.cells, elsewhere)
 
 
+def test_random_is_no_file(root: Path):
+    methods = {"drawn": {"initialisation": "random"}, "plain": {}, "fetched": {"initialisation": "imagenet"}}
+    one_task = {"planes": {"configs": ["task.json"]}}
+    cells = plan_study(settings(root, all_methods=methods, all_tasks=one_task), [root]).cells
+    assert {cell.method: cell.values["initialisation"] for cell in cells} == {
+        "drawn": None, "plain": None, "fetched": "imagenet"}  # fmt: skip
+
+
 def test_weights_from_a_file_that_have_seen_a_test_subject_are_refused(root: Path):
     (root / "own.pt").write_bytes(b"weights")
     (root / "own.json").write_text(json.dumps({"subjects": ["p003"]}))
