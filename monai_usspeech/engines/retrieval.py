@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from monai_usspeech.data.files import InputError, nearest_name
 from monai_usspeech.engines.initialise import initialise
+from monai_usspeech.engines.weights import differing_tensors
 from monai_usspeech.networks import VideoSpeechNet, read_checkpoint
 
 __all__ = ["EMBEDDINGS", "embedding_network", "has_projection", "load_embedding", "projection_kind"]
@@ -82,15 +83,13 @@ def load_embedding(network: nn.Module, path: str | Path | None, embedding: str =
             f"initialisation: {path} has no projection, which retrieval needs. The methods cm_contra, cm_contra_filter,"
             " cm_contra_order, ours and plus have one; for a picture of other weights give --embedding features."
         )
-    wanted = network.state_dict()
-    wrong = [name for name, value in wanted.items() if name not in weights or weights[name].shape != value.shape]
-    wrong += [name for name in weights if name not in wanted and not name.startswith(_OTHER_HEADS)]
+    wrong = differing_tensors(network, weights, ignored=_OTHER_HEADS)
     if wrong:
         raise InputError(
             f"initialisation: {path} holds the weights of another network ({len(wrong)} tensors differ, the first is"
             f" {wrong[0]}); give what it was trained with, such as --network_def#backbone se_resnext_small."
         )
-    network.load_state_dict({name: weights[name] for name in wanted})
+    network.load_state_dict({name: weights[name] for name in network.state_dict()})
 
 
 def _read(path: str | Path) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from monai_usspeech.networks.initialisation import read_checkpoint
 __all__ = [
     "MODES",
     "check_unseen",
+    "differing_tensors",
     "freezes_backbone",
     "load_trained",
     "provenance_path",
@@ -122,6 +123,24 @@ def _check_settings(path: str | Path, settings: Mapping[str, Any]) -> None:
         raise InputError(f"{path}: trained with other settings: {'; '.join(changed)}. Give those of its training.")
 
 
+def differing_tensors(
+    network: torch.nn.Module, weights: Mapping[str, torch.Tensor], ignored: tuple[str, ...] = ()
+) -> list[str]:
+    """The tensors by which weights are not those of a network: missing, of another shape, or without a place in it.
+
+    Args:
+        network: what the weights should be for.
+        weights: named tensors.
+        ignored: beginnings of names that the weights may have without a place in the network.
+
+    Returns:
+        Their names, first those of the network; empty when the weights fit.
+    """
+    wanted = network.state_dict()
+    wrong = [name for name, value in wanted.items() if name not in weights or weights[name].shape != value.shape]
+    return wrong + [name for name in weights if name not in wanted and not name.startswith(ignored)]
+
+
 def load_trained(network: torch.nn.Module, path: str | Path, settings: Mapping[str, Any] | None = None) -> None:
     """Load the weights that a downstream run has kept, every tensor of them.
 
@@ -143,9 +162,7 @@ def load_trained(network: torch.nn.Module, path: str | Path, settings: Mapping[s
         weights = read_checkpoint(path)
     except ValueError as error:
         raise InputError(str(error)) from error
-    wanted = network.state_dict()
-    wrong = [name for name in (*wanted, *weights) if name not in wanted or name not in weights]
-    wrong += [name for name in wanted if name in weights and wanted[name].shape != weights[name].shape]
+    wrong = differing_tensors(network, weights)
     if wrong:
         raise InputError(
             f"{path}: holds the weights of another network ({len(wrong)} tensors differ, the first is {wrong[0]});"

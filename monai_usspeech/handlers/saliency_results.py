@@ -101,14 +101,14 @@ class SaliencyResultsHandler:
         self._items: list[np.ndarray] = []
         self._scores: list[np.ndarray] = []
         self._kept: dict[int, dict[str, np.ndarray]] = {}
-        self._gaze = torch.from_numpy(self.dataset.fixation_counts()).double()
+        own = torch.from_numpy(self.dataset.fixation_counts()).double()
+        self._others = own.sum(0) - own
 
     def _collect(self, engine: Engine) -> None:
         batch = cast(dict[str, torch.Tensor], engine.state.batch)
         pred = spatial_softmax(iteration_output(engine)["pred"].float()).double().cpu()
         target, fixations = batch["saliency"].double(), batch["fixations"]
-        others = self._gaze.sum(0) - self._gaze[batch["scan_index"]]
-        scores = frame_scores(pred, target, fixations, others)
+        scores = frame_scores(pred, target, fixations, self._others[batch["scan_index"]])
         counts = fixations.flatten(1).sum(1).double()
         self._items.append(batch["item"].numpy())
         self._scores.append(torch.stack([counts, *(scores[name] for name in SALIENCY_SCORES)], dim=1).numpy())
