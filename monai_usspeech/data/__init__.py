@@ -23,11 +23,13 @@ from monai_usspeech.data.fan_video import FanVideoReader
 from monai_usspeech.data.files import InputError, atomic_file, nearest_name, read_json, write_json
 from monai_usspeech.data.folds import check_disjoint, subject_folds
 from monai_usspeech.data.frame_batches import BalancedBatchSampler
+from monai_usspeech.data.frame_views import FrameViewDataset
 from monai_usspeech.data.frames import FrameDataset
 from monai_usspeech.data.gaze_frames import GazeDataset
 from monai_usspeech.data.image_set_command import image_set_table, write_image_set
 from monai_usspeech.data.image_set_dataset import ImageSetDataset
 from monai_usspeech.data.image_set_layouts import build_image_set
+from monai_usspeech.data.image_set_splits import image_set_split
 from monai_usspeech.data.image_sets import ImageSetDatalist, LabelledImage
 from monai_usspeech.data.plane_frames import PlaneDataset
 from monai_usspeech.data.plane_names import PULSE_NAMES, SONONET_NAMES, SONONET_PLANES, standard_plane
@@ -45,6 +47,7 @@ __all__ = [
     "DuplicateImages",
     "FanVideoReader",
     "FrameDataset",
+    "FrameViewDataset",
     "GazeDataset",
     "GazeTrack",
     "ImageSetDatalist",
@@ -75,6 +78,7 @@ __all__ = [
     "build_image_set",
     "check_disjoint",
     "find_duplicates",
+    "image_set_split",
     "image_set_table",
     "is_digital_silence",
     "list_clip_files",

@@ -43,6 +43,7 @@ def image_content_problems(content: Any) -> list[str]:
         return [f'the file holds {shown(content)}; give an object {{"name": ..., "classes": [...], "images": [...]}}.']
     problems = field_problems(content, _LIST_FIELDS, tuple(_LIST_FIELDS))
     classes = [name for name in _as_list(content.get("classes")) if isinstance(name, str)]
+    problems += _no_class(content)
     entries = []
     for label, entry in labelled_entries(content.get("images"), "image", "image"):
         if isinstance(entry, Mapping):
@@ -82,9 +83,17 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def _no_class(content: Mapping) -> list[str]:
+    """A list without classes is one whose images have no labels."""
+    entries = [entry for entry in _as_list(content.get("images")) if isinstance(entry, Mapping)]
+    if content.get("classes") != [] or all(entry.get("label") is None for entry in entries):
+        return []
+    return ['"classes": is [] and some images have a label; name the classes, or set every "label" to null.']
+
+
 def _foreign_label(entry: Mapping, classes: list[str]) -> list[str]:
     label = entry.get("label")
-    if not isinstance(label, str) or text_problem(label) or label in classes:
+    if not isinstance(label, str) or text_problem(label) or label in classes or not classes:
         return []
     return [f'"label": "{label}" is none of the classes {", ".join(classes)}.{nearest_name(label, classes)}']
 
@@ -109,7 +118,7 @@ def _time(value: Any) -> str:
 
 
 def _classes(value: Any) -> str:
-    if isinstance(value, list) and value and not any(map(text_problem, value)) and len(set(value)) == len(value):
+    if isinstance(value, list) and not any(map(text_problem, value)) and len(set(value)) == len(value):
         return ""
     return f"is {shown(value)}; give a list of different names."
 
@@ -121,7 +130,7 @@ def _images(value: Any) -> str:
 _LIST_FIELDS = {"name": text_problem, "classes": _classes, "images": _images}
 _IMAGE_FIELDS = {
     "image": path_problem,
-    "label": text_problem,
+    "label": optional(text_problem),
     "group": text_problem,
     "time": optional(_time),
     "fold": optional(fold_problem),

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -162,20 +162,23 @@ def as_input_error(owner: str = "ClipDataset") -> Iterator[None]:
         raise InputError(f"{owner}: {error}") from error
 
 
-def checked_augmentation(augment: Mapping[str, Any], owner: str = "ClipDataset") -> dict[str, Any]:
+def checked_augmentation(
+    augment: Mapping[str, Any], owner: str = "ClipDataset", draw: Callable[..., Any] = draw_augmentation
+) -> dict[str, Any]:
     """The same arguments, once it is sure that they can be drawn with.
 
     Args:
-        augment: arguments of :func:`~monai_usspeech.transforms.augmentation.draw_augmentation`.
+        augment: arguments of ``draw``.
         owner: whose setting it is, for the message.
+        draw: what draws with them, after a random source and the number of frames.
 
     Raises:
         InputError: on an unknown name, with the nearest one, or a range that is not one.
     """
-    known = [name for name in inspect.signature(draw_augmentation).parameters if name not in ("rng", "frames")]
+    known = list(inspect.signature(draw).parameters)[2:]
     for name in augment:
         if name not in known:
             raise InputError(f'{owner}: augment has no option "{name}".{nearest_name(name, known)}')
     with as_input_error(owner):
-        draw_augmentation(np.random.RandomState(0), ORDER_FRAMES, **augment)  # a range that is not one shows now
+        draw(np.random.RandomState(0), ORDER_FRAMES, **augment)  # a range that is not one shows now
     return dict(augment)

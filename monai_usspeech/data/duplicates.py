@@ -29,7 +29,7 @@ class DuplicateImages:
     Attributes:
         files: the files, in the order of the list, two or more.
         groups: the groups that they belong to, sorted.
-        labels: the classes that they are put into, sorted.
+        labels: the classes that they are put into, sorted; without those of no label.
         folds: the folds that they are in, sorted; without those in no fold.
     """
 
@@ -106,6 +106,6 @@ def _described(files: list[Path], entries: dict[Path, list[LabelledImage]]) -> D
     return DuplicateImages(
         files=tuple(files),
         groups=tuple(sorted({image.group for image in images})),
-        labels=tuple(sorted({image.label for image in images})),
+        labels=tuple(sorted({image.label for image in images if image.label is not None})),
         folds=tuple(sorted({image.fold for image in images if image.fold is not None})),
     )

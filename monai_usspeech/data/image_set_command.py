@@ -45,7 +45,8 @@ def write_image_set(
         check: called first; what it raises as ``InputError`` is told like any other mistake. The configuration puts the
             check of the command line here.
         name: of the list; None: the layout's.
-        n_folds: draw so many folds, groups whole and classes in about equal shares; None: keep the layout's folds.
+        n_folds: draw so many folds, groups whole and classes in about equal shares; 0 or None: draw none (on
+            the command line give 0, since MONAI passes over arguments that are None).
             A layout that has folds (``cross_validation`` of POCUS, a ``fold`` column) keeps them.
         seed: of the folds.
         duplicates: ``"report"`` identical images; ``"merge"``: also make groups that share one a single group, so that
@@ -68,7 +69,7 @@ def write_image_set(
         alike = find_duplicates(datalist)
         if duplicates == "merge" and any(len(same.groups) > 1 for same in alike):
             datalist = merge_duplicate_groups(datalist, alike)
-        if n_folds is not None and not datalist.n_folds:
+        if n_folds and not datalist.n_folds:
             datalist = datalist.draw_folds(n_folds, seed)
         datalist.save(output)
         alike = find_duplicates(datalist, alike)  # their groups and folds are known only now
@@ -84,17 +85,21 @@ def write_image_set(
 def image_set_table(datalist: ImageSetDatalist, duplicates: Sequence[DuplicateImages] = ()) -> str:
     """Images and groups of each class, and of each class the images in each fold; below it the duplicates, in words.
 
+    Images without a label have a row of their own, when there are any.
+
     Args:
         datalist: the list.
         duplicates: of :func:`~monai_usspeech.data.find_duplicates`.
     """
     folds = sorted({image.fold for image in datalist if image.fold is not None})
     rows = [["class", "images", "groups", *(f"fold {fold}" for fold in folds)]]
-    for label in (*datalist.classes, None):
-        images = [image for image in datalist if label in (None, image.label)]
+    parts = [(label, [image for image in datalist if image.label == label]) for label in datalist.classes]
+    unlabelled = [image for image in datalist if image.label is None]
+    parts += [("no label", unlabelled)] if unlabelled else []
+    for label, images in (*parts, ("all", list(datalist))):
         per_fold = [sum(image.fold == fold for image in images) for fold in folds]
         numbers = (len(images), len({image.group for image in images}), *per_fold)
-        rows.append([label or "all", *map(str, numbers)])
+        rows.append([label, *map(str, numbers)])
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = [
         "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))])
@@ -122,7 +127,7 @@ def _check(folder: Any, output: Any, n_folds: Any, seed: Any, duplicates: Any) -
         if not isinstance(value, (str, os.PathLike)):
             raise InputError(f"{name} is {value!r}; give a path, with ./ before a name that is a number.")
     if not (n_folds is None or is_whole(n_folds)):
-        raise InputError(f"n_folds is {n_folds!r}; give a whole number of at least 2, or None for no folds.")
+        raise InputError(f"n_folds is {n_folds!r}; give a whole number of at least 2, or 0 for no folds.")
     if not is_whole(seed):
         raise InputError(f"seed is {seed!r}; give a whole number from 0.")
     if duplicates not in _DUPLICATES:

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.utils import ensure_tuple_rep
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from monai_usspeech.data.clip_parts import checked_augmentation, item_random_state
-from monai_usspeech.data.files import InputError, nearest_name
-from monai_usspeech.data.image_reading import is_picture, read_picture, read_video_frames, resize_picture
+from monai_usspeech.data.files import InputError
+from monai_usspeech.data.image_reading import is_picture
+from monai_usspeech.data.image_set_reader import ImageSetReader
 from monai_usspeech.data.image_sets import ImageSetDatalist, LabelledImage
 from monai_usspeech.transforms.augmentation import draw_augmentation, identity_augmentation
 
@@ -40,6 +39,7 @@ class ImageSetDataset(Dataset):
         int64: index into :attr:`classes`, index into :attr:`subjects`, number of the item.
 
     Pictures are stretched, not padded, as in the published evaluations (HiCo, Zhang et al., ACCV 2022: 224 x 224).
+    Images without a label are left out; :meth:`summary` counts them.
 
     Args:
         datalist: an :class:`~monai_usspeech.data.ImageSetDatalist` or its JSON file.
@@ -53,7 +53,7 @@ class ImageSetDataset(Dataset):
             are always kept: all that a video contributes are read in one pass.
 
     Raises:
-        InputError: on a group that the list does not have, a setting that cannot be used, or no image.
+        InputError: on a group that the list does not have, a setting that cannot be used, or no labelled image.
     """
 
     def __init__(
@@ -68,37 +68,27 @@ class ImageSetDataset(Dataset):
         cache: bool = True,
     ) -> None:
         self.datalist = datalist if isinstance(datalist, ImageSetDatalist) else ImageSetDatalist.load(datalist)
-        self.size: tuple[int, int] = tuple(ensure_tuple_rep(size, 2))  # a list from JSON, or one number
-        if min(self.size) < 1 or channels not in (1, 3):
-            raise InputError(
-                f"ImageSetDataset: size is {size} and channels {channels}; give pixels above 0, and 1 or 3 channels."
-            )
         self.channels, self.seed, self.cache = channels, seed, cache
         self.augment = None if augment is None else checked_augmentation(augment, "ImageSetDataset")
-        chosen = self._chosen(subjects, exclude_subjects)
-        numbers = [number for number, image in enumerate(self.datalist) if image.group in chosen]
+        chosen = self.datalist.select(subjects, exclude_subjects)
+        numbers = [number for number in chosen if self.datalist.images[number].label is not None]
         if not numbers:
-            raise InputError(f'image set "{self.datalist.name}": no image is left; choose other groups.')
+            raise InputError(
+                f'image set "{self.datalist.name}": none of the {len(chosen)} chosen images has a label; give "label" a'
+                ' class, or choose other groups (lists with "label": null are for pretraining).'
+            )
+        self.n_unlabelled = len(chosen) - len(numbers)
+        """How many of the chosen images were left out, since they have no label."""
         self.classes = self.datalist.classes
         """Names of the classes, of all of the list."""
         self.images: tuple[LabelledImage, ...] = tuple(self.datalist.images[number] for number in numbers)
         self.labels = self.datalist.labels[numbers]
         """int64 ``[N]``: class number of each item."""
-        self.subjects = tuple(sorted(chosen))
+        self.subjects = tuple(sorted({image.group for image in self.images}))
         """The groups in this dataset, sorted: whoever trains on it must not be tested on them."""
         self._group_number = {group: number for number, group in enumerate(self.subjects)}
-        self._kept: dict[tuple[Path, float | None], np.ndarray] = {}
-
-    def _chosen(self, subjects: Iterable[str] | None, exclude: Iterable[str] | None) -> set[str]:
-        known = set(self.datalist.groups)
-        wanted = known if subjects is None else set(subjects)
-        left_out = set() if exclude is None else set(exclude)
-        for group in sorted(wanted | left_out):
-            if group not in known:
-                raise InputError(
-                    f'image set "{self.datalist.name}" has no group "{group}".{nearest_name(group, known)}'
-                )
-        return wanted - left_out
+        self._reader = ImageSetReader(self.images, size, channels, keep_pictures=cache, owner="ImageSetDataset")
+        self.size = self._reader.size
 
     # Samples
 
@@ -108,9 +98,8 @@ class ImageSetDataset(Dataset):
     def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Tensor]:
         epoch, number = item if isinstance(item, tuple) else (0, item)
         number = self._number(number)
-        pixels = self._pixels(self.images[number])
         sample: dict[str, Any] = {
-            "image": pixels[None] if self.channels == 1 else np.ascontiguousarray(np.moveaxis(pixels, -1, 0)),
+            "image": self._reader.read([self.images[number]])[0],
             "label": self.labels[number],
             "group": np.int64(self._group_number[self.images[number].group]),
             "item": np.int64(number),
@@ -120,35 +109,16 @@ class ImageSetDataset(Dataset):
         else:
             drawn = draw_augmentation(item_random_state(self.seed, epoch, number), 1, **self.augment)
         sample.update({f"image_{name}": value[0] for name, value in drawn.items()})
-        # copies: what is kept in memory must not change with a sample
-        return {name: torch.from_numpy(np.array(value)) for name, value in sample.items()}
+        return {name: torch.from_numpy(np.asarray(value)) for name, value in sample.items()}
 
     def __getitems__(self, items: Sequence[int | tuple[int, int]]) -> list[dict[str, Tensor]]:
         """Fetch a batch; :class:`torch.utils.data.DataLoader` calls this once for each batch."""
         return [self[item] for item in items]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": {}}  # a worker that is started anew reads again
-
     def _number(self, number: int) -> int:
         if not -len(self) <= number < len(self):
             raise IndexError(f"Image {number} does not exist: there are {len(self)}.")
         return int(number) % len(self)
-
-    def _pixels(self, image: LabelledImage) -> np.ndarray:
-        """uint8 ``[H, W]`` or ``[H, W, 3]`` at the size of the dataset."""
-        key = (image.image, image.time)
-        if key in self._kept:
-            return self._kept[key]
-        if is_picture(image.image):
-            pixels = resize_picture(read_picture(image.image, self.channels), self.size)
-            if self.cache:
-                self._kept[key] = pixels
-            return pixels
-        times = [other.time for other in self.images if other.image == image.image]
-        frames = read_video_frames(image.image, [time or 0.0 for time in times], self.channels)
-        self._kept.update({(image.image, t): resize_picture(f, self.size) for t, f in zip(times, frames)})
-        return self._kept[key]
 
     # What an item is
 
@@ -163,11 +133,15 @@ class ImageSetDataset(Dataset):
         return f"image {name}" if is_picture(name) else f"video {name} at {time:.2f} s"
 
     def summary(self) -> dict[str, Any]:
-        """Figures for the log: counts of images, files and groups that are used, and of the images of each class."""
+        """Figures for the log: counts of images, files and groups that are used, and of the images of each class.
+
+        With ``unlabelled``, how many were left out, when there were any.
+        """
         counts = np.bincount(self.labels, minlength=len(self.classes))
         return {
             "images": len(self),
             "files": len({image.image for image in self.images}),
             "subjects": len(self.subjects),
             "classes": {name: int(count) for name, count in zip(self.classes, counts)},
+            **({"unlabelled": self.n_unlabelled} if self.n_unlabelled else {}),
         }

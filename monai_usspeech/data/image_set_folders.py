@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from monai_usspeech.data._field_checks import is_number, is_whole
+from monai_usspeech.data._field_checks import is_number, is_whole, text_problem
 from monai_usspeech.data.clip_files import CLIP_SUFFIXES
 from monai_usspeech.data.datalist import _subject_in
 from monai_usspeech.data.files import InputError, nearest_name
@@ -61,6 +61,9 @@ class LayoutSettings:
         benign_tirads: TI-RADS categories of the DDTI that count as benign; all others are malignant.
         columns: of a CSV file: the names of its columns by ours, ``{"image": "file", "label": "cls"}``; or a list of
             our names in the order of the columns, for a file without a header.
+        labels: of the layout ``videos``, where labels come from: None (no labels), ``"folder"`` (the folder below the
+            one that was named), ``"us4"`` (:data:`~monai_usspeech.data.image_set_videos.US4_PREFIXES`), or a table of
+            one's own, classes by what the names of videos begin with: ``{"Cov": "covid", "Reg": "regular"}``.
     """
 
     group: str | None = None
@@ -70,6 +73,7 @@ class LayoutSettings:
     part: str = "test"
     benign_tirads: tuple[str, ...] = ("2", "3")
     columns: Mapping[str, str] | Sequence[str] | None = None
+    labels: str | Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         if not (is_number(self.interval) and self.interval > 0):
@@ -87,10 +91,21 @@ class LayoutSettings:
         for value in self.benign_tirads:
             if value not in TIRADS:
                 raise InputError(f'benign_tirads: "{value}" is no category; known are {", ".join(TIRADS)}.')
+        self._check_labels()
         if not isinstance(self.columns, (Mapping, list, tuple, type(None))):
             raise InputError(
                 f"columns is {self.columns!r}; give {{'image': 'file', ...}}, or a list for a file without a header."
             )
+
+
+    def _check_labels(self) -> None:
+        table = self.labels
+        if table is None or table in ("folder", "us4"):
+            return
+        if isinstance(table, Mapping) and table and not any(map(text_problem, (*table, *table.values()))):
+            return
+        hint = nearest_name(table, ("folder", "us4")) if isinstance(table, str) else ""
+        raise InputError(f'labels is {table!r}; give None, "folder", "us4", or a table {{prefix: class}}.{hint}')
 
 
 @dataclass
@@ -160,14 +175,14 @@ def media_files(folder: Path) -> Iterator[Path]:
 
 
 def labelled_files(
-    root: Path, files: Sequence[Path], label: str, group_of: Callable[[Path], str], settings: LayoutSettings
+    root: Path, files: Sequence[Path], label: str | None, group_of: Callable[[Path], str], settings: LayoutSettings
 ) -> list[LabelledImage]:
     """Images of some files of one class; a video gives one for each frame that is taken.
 
     Args:
         root: the folder that the user named.
         files: pictures and videos below it.
-        label: their class.
+        label: their class; None: no label.
         group_of: the layout's rule: the group of a path below ``root``.
         settings: a rule of the user's goes before it.
     """
@@ -214,7 +229,8 @@ def csv_images(table: Path, settings: LayoutSettings) -> FoundImages:
         raise InputError(f"{table}: the table has no row; give one for each image.")
     grouped = settings.group is not None or all(row.get("group") for _, row in rows)
     note = "some rows name no group: each such file is a group of its own, and folds may split a patient"
-    return FoundImages(tuple(sorted({i.label for i in images})), images, [] if grouped else [note])
+    classes = tuple(sorted({i.label for i in images if i.label is not None}))
+    return FoundImages(classes, images, [] if grouped else [note])
 
 
 def _frames_of(image: LabelledImage, settings: LayoutSettings) -> list[LabelledImage]:

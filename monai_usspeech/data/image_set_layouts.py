@@ -1,7 +1,7 @@
 # Copyright (c) monai_usspeech contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Image sets from the folders in which four public sets come; the user supplies the files.
+"""Image sets from the folders in which public sets come; the user supplies the files.
 
 ``pocus``
     Lung ultrasound, see :mod:`~monai_usspeech.data.image_set_pocus`.
@@ -19,6 +19,10 @@
     its images come from two collections with terms of their own.
     ChestXRay2017, Kermany et al. (Cell 2018; Mendeley Data, doi 10.17632/rscbjbr9sj, CC BY 4.0): ``train`` and ``test``
     with ``NORMAL`` and ``PNEUMONIA``. HiCo's paper names the first, its code and its numbers are of the second.
+
+``videos``
+    Any tree of video files and folders of frames, for pretraining, see
+    :mod:`~monai_usspeech.data.image_set_videos`.
 
 The published counts of each class are those of HiCo (Zhang et al., ACCV 2022) and its code.
 """
@@ -47,6 +51,7 @@ from monai_usspeech.data.image_set_folders import (
     unfitting_folder,
 )
 from monai_usspeech.data.image_set_pocus import pocus_images
+from monai_usspeech.data.image_set_videos import video_images
 from monai_usspeech.data.image_sets import ImageSetDatalist, LabelledImage
 
 __all__ = ["IMAGE_SET_LAYOUTS", "build_image_set", "count_difference", "read_layout"]
@@ -64,7 +69,7 @@ def build_image_set(
 
     Args:
         layout: ``"pocus"``, ``"breast"``, ``"thyroid"``, ``"chest_xray"``, or for data of one's own ``"folders"``,
-            ``"csv"``.
+            ``"csv"``, and ``"videos"``, where labels may be missing.
         folder: the folder as it was unpacked; of ``"csv"`` the table.
         name: of the list; None: the layout's.
         settings: the fields of :class:`~monai_usspeech.data.image_set_folders.LayoutSettings`.
@@ -247,5 +252,6 @@ IMAGE_SET_LAYOUTS: dict[str, Callable[[Path, LayoutSettings], FoundImages]] = {
     "chest_xray": _chest_xray,
     "folders": folder_images,
     "csv": csv_images,
+    "videos": video_images,
 }
 """What reads each layout."""

@@ -77,7 +77,7 @@ def _pocus_kept(found: FoundImages, settings: LayoutSettings) -> FoundImages:
         )
     known = [image for image in kept if image.label in _CLASSES]
     if len(known) < len(kept):
-        others = sorted({image.label for image in kept} - set(_CLASSES))
+        others = sorted({str(image.label) for image in kept} - set(_CLASSES))
         found.notes.append(
             f"left out: {counted(len(kept) - len(known))} of {', '.join(others)}, as in the published evaluation"
         )

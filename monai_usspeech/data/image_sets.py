@@ -1,7 +1,7 @@
 # Copyright (c) monai_usspeech contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The image-set datalist: labelled pictures and frames of videos, and which of them belong together.
+"""The image-set datalist: pictures and frames of videos, their labels, and which of them belong together.
 
 .. code-block:: json
 
@@ -9,15 +9,16 @@
      "images": [{"image": "covid/a.jpg", "label": "covid", "group": "a", "time": null, "fold": 0},
                 {"image": "regular/b.mp4", "label": "regular", "group": "patient 2", "time": 0.333, "fold": 1}]}
 
-A group is a video or a patient: whatever must not be on both sides of a split. Everything is checked when the list is
-read, and all that is wrong is said at once. :mod:`~monai_usspeech.data.image_set_layouts` makes such lists.
+A group is a video or a patient: whatever must not be on both sides of a split. ``"label": null`` is an image without a
+label, for pretraining; when no image has one, ``classes`` may be empty. Everything is checked when the list is read,
+and all that is wrong is said at once. :mod:`~monai_usspeech.data.image_set_layouts` makes such lists.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ import numpy as np
 from monai_usspeech.data._datalist_checks import resolve
 from monai_usspeech.data._image_set_checks import PROBLEMS_SHOWN, image_content_problems, image_file_problems
 from monai_usspeech.data.datalist import _written
-from monai_usspeech.data.files import InputError, read_json, write_json
+from monai_usspeech.data.files import InputError, nearest_name, read_json, write_json
 from monai_usspeech.data.folds import subject_folds
 
 __all__ = ["ImageSetDatalist", "LabelledImage"]
@@ -35,12 +36,12 @@ __all__ = ["ImageSetDatalist", "LabelledImage"]
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One labelled image.
+    """One image, with its label where it has one.
 
     Attributes:
         image: a picture (PNG, JPEG, BMP, TIFF, WebP), or a video of any kind that
             :func:`~monai_usspeech.data.open_video` reads.
-        label: one of the classes of the list.
+        label: one of the classes of the list; None: no label.
         group: the video or patient that it belongs to; folds never split a group.
         time: for a video, seconds from its first frame: the frame on display then. None for a picture, and for the
             first frame of a video.
@@ -48,7 +49,7 @@ class LabelledImage:
     """
 
     image: Path
-    label: str
+    label: str | None
     group: str
     time: float | None = None
     fold: int | None = None
@@ -56,11 +57,11 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class ImageSetDatalist:
-    """A checked list of labelled images.
+    """A checked list of images, labelled or not.
 
     Attributes:
         name: a name for reports.
-        classes: the names of the classes; a label's number is its place here.
+        classes: the names of the classes; a label's number is its place here. Empty only when no image has a label.
         images: the images, in the order of the file.
 
     Raises:
@@ -110,9 +111,9 @@ class ImageSetDatalist:
 
     @property
     def labels(self) -> np.ndarray:
-        """int64 ``[N]``: class number of each image."""
+        """int64 ``[N]``: class number of each image, -1 where it has no label."""
         numbers = {name: number for number, name in enumerate(self.classes)}
-        return np.array([numbers[image.label] for image in self.images], np.int64)
+        return np.array([-1 if image.label is None else numbers[image.label] for image in self.images], np.int64)
 
     @property
     def n_folds(self) -> int:
@@ -121,12 +122,36 @@ class ImageSetDatalist:
         return 0 if None in folds else len(folds)
 
     def counts(self) -> dict[str, int]:
-        """Images of each class, in the order of :attr:`classes`; 0 where a class has none."""
+        """Labelled images of each class, in the order of :attr:`classes`; 0 where a class has none."""
         counted = Counter(image.label for image in self.images)
         return {name: counted[name] for name in self.classes}
 
+    def select(self, subjects: Iterable[str] | None = None, exclude: Iterable[str] | None = None) -> tuple[int, ...]:
+        """Numbers of the images of some groups, in the order of the list.
+
+        Args:
+            subjects: keep these groups only; None keeps all.
+            exclude: leave these out.
+
+        Raises:
+            InputError: when the names are no list, the list has no such group, or nothing is left.
+        """
+        known = set(self.groups)
+        wanted = known if subjects is None else _names("subjects", subjects)
+        left_out = set() if exclude is None else _names("exclude_subjects", exclude)
+        for group in sorted(wanted | left_out):
+            if group not in known:
+                raise InputError(f'image set "{self.name}" has no group "{group}".{nearest_name(group, known)}')
+        chosen = wanted - left_out
+        numbers = tuple(number for number, image in enumerate(self.images) if image.group in chosen)
+        if not numbers:
+            raise InputError(f'image set "{self.name}": no image is left; choose other groups.')
+        return numbers
+
     def draw_folds(self, n_folds: int, seed: int = 0) -> ImageSetDatalist:
         """The same list with drawn folds: groups whole, and about the same share of each class in every fold.
+
+        Images without a label count as one more class.
 
         Args:
             n_folds: how many, at least 2 and at most the number of groups.
@@ -174,6 +199,12 @@ class ImageSetDatalist:
             for image in self.images
         ]
         return {"name": self.name, "classes": list(self.classes), "images": images}
+
+
+def _names(field: str, names: Iterable[str]) -> set[str]:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InputError(f"{field}: is {names!r}; give a list of groups, such as ['p001'].")
+    return {str(name) for name in names}
 
 
 def _raise_if_any(where: str, problems: list[str]) -> None:

@@ -17,8 +17,11 @@ from monai_usspeech.engines.frame_inferer import FrameInferer
 from monai_usspeech.engines.initialise import initialise
 from monai_usspeech.engines.prepare_batch import PrepareVideoSpeechBatch
 from monai_usspeech.engines.prepare_frames import PrepareFrameBatch
+from monai_usspeech.engines.prepare_views import PrepareViewBatch
 from monai_usspeech.engines.retrieval import embedding_network, has_projection, load_embedding, projection_kind
+from monai_usspeech.engines.selection import selects_on_test
 from monai_usspeech.engines.trainer import MultiTermTrainer, iteration_output, step_is_due
+from monai_usspeech.engines.view_inferer import ViewInferer
 from monai_usspeech.engines.weights import (
     check_unseen,
     freezes_backbone,
@@ -32,6 +35,8 @@ __all__ = [
     "MultiTermTrainer",
     "PrepareFrameBatch",
     "PrepareVideoSpeechBatch",
+    "PrepareViewBatch",
+    "ViewInferer",
     "check_command_line",
     "check_unseen",
     "command_line_configuration",
@@ -46,6 +51,7 @@ __all__ = [
     "projection_kind",
     "report_input_errors",
     "seen_subjects",
+    "selects_on_test",
     "software_versions",
     "step_is_due",
     "write_configuration",

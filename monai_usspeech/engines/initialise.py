@@ -14,12 +14,15 @@ from timm import create_model
 from monai_usspeech.data.files import InputError, nearest_name
 from monai_usspeech.networks.initialisation import InitialisationReport, load_initialisation
 
-__all__ = ["IMAGENET_MODEL", "INITIALISATION_WORDS", "initialise"]
+__all__ = ["IMAGENET_MODELS", "INITIALISATION_WORDS", "initialise"]
 
 _logger = logging.getLogger(__name__)
 
-IMAGENET_MODEL = "seresnext50_32x4d.racm_in1k"
-"""timm's ImageNet-1k weights of the paper's backbone, ``timm/seresnext50_32x4d.racm_in1k`` on the Hugging Face hub."""
+IMAGENET_MODELS = {"se_resnext50": "seresnext50_32x4d.racm_in1k", "resnet18": "resnet18.tv_in1k"}
+"""timm's ImageNet-1k weights of the two papers' backbones, ``timm/<name>`` on the Hugging Face hub.
+
+The video-speech paper's backbone is SE-ResNeXt-50; HiCo's is ResNet18, whose weights here are torchvision's.
+"""
 
 INITIALISATION_WORDS = ("random", "imagenet")
 """What may stand where a weights file is named: weights as they are drawn, and weights that are fetched."""
@@ -33,8 +36,9 @@ def initialise(
     Args:
         network: a :class:`~monai_usspeech.networks.VideoSpeechNet`, :class:`~monai_usspeech.networks.FrameClassifier`,
             :class:`~monai_usspeech.networks.SaliencyNet`, backbone, or any network with a ``video_stream``.
-        path: a local checkpoint (of this package, ImageNet or SonoNet); the word ``"imagenet"``, which takes
-            :data:`IMAGENET_MODEL` from timm's hub; None or the word ``"random"`` for weights as they were drawn.
+        path: a local checkpoint (of this package, ImageNet or SonoNet); the word ``"imagenet"``, which takes the
+            backbone's entry of :data:`IMAGENET_MODELS` from timm's hub; None or the word ``"random"`` for weights as
+            they were drawn.
         stream: ``"video"``, ``"speech"`` or ``"both"``.
         source: which kind of file it is; see :func:`~monai_usspeech.networks.load_initialisation`.
 
@@ -62,24 +66,32 @@ def initialise(
 
 
 def _imagenet_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The weights that timm has for the paper's backbone, from its cache or the hub."""
-    architecture = IMAGENET_MODEL.split(".")[0]
-    with torch.device("meta"):  # nothing is downloaded for a network that could not take it
-        known = set(create_model(architecture, num_classes=0).state_dict())
-    backbone = getattr(network, "video_stream", network)
-    if set(backbone.state_dict()) != known:
-        raise InputError(
-            'initialisation: "imagenet" weights exist for backbone="se_resnext50" alone, and this network has another'
-            f" one ({type(backbone).__name__} with {len(backbone.state_dict())} tensors)."
-        )
+    """The weights that timm has for the network's backbone, from its cache or the hub."""
+    model = _imagenet_model(network)
     try:
-        weights = create_model(IMAGENET_MODEL, pretrained=True).state_dict()
+        weights = create_model(model, pretrained=True).state_dict()
     except Exception as error:  # hub, cache and network each raise their own kinds
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise InputError(
-            f'initialisation: "imagenet" needs {IMAGENET_MODEL} from the hub, which cannot be reached ({reason}); fetch'
-            f" model.safetensors from https://huggingface.co/timm/{IMAGENET_MODEL} on a machine that can, and give its"
+            f'initialisation: "imagenet" needs {model} from the hub, which cannot be reached ({reason}); fetch'
+            f" model.safetensors from https://huggingface.co/timm/{model} on a machine that can, and give its"
             " path as the initialisation."
         ) from error
-    _logger.info("initialisation: %s from timm's hub", IMAGENET_MODEL)
+    _logger.info("initialisation: %s from timm's hub", model)
     return dict(weights)
+
+
+def _imagenet_model(network: torch.nn.Module) -> str:
+    """The entry of :data:`IMAGENET_MODELS` whose network has the tensors of this backbone."""
+    backbone = getattr(network, "video_stream", network)
+    names = set(backbone.state_dict())
+    for model in IMAGENET_MODELS.values():
+        with torch.device("meta"):  # nothing is downloaded for a network that could not take it
+            known = set(create_model(model.split(".")[0], num_classes=0).state_dict())
+        if names == known:
+            return model
+    backbones = " and ".join(f'backbone="{name}"' for name in IMAGENET_MODELS)
+    raise InputError(
+        f'initialisation: "imagenet" weights exist for {backbones} alone, and this network has another one'
+        f" ({type(backbone).__name__} with {len(names)} tensors)."
+    )

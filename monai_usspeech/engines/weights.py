@@ -33,7 +33,8 @@ __all__ = [
 
 _logger = logging.getLogger(__name__)
 
-MODES = ("finetune", "probe")
+MODES = ("finetune", "last_layers", "probe")
+"""What a downstream run may train: the whole network; the new layers and the backbone's last block; the new layers."""
 
 
 def provenance_path(weights: str | Path) -> Path:
@@ -171,15 +172,20 @@ def load_trained(network: torch.nn.Module, path: str | Path, settings: Mapping[s
     network.load_state_dict(weights)
 
 
-def freezes_backbone(mode: str) -> bool:
-    """Whether a mode of downstream training leaves the backbone as it was.
+def freezes_backbone(mode: str, last_layers: bool = True) -> bool:
+    """Whether a mode of downstream training leaves the backbone as it was, or all of it but its last block.
 
     Args:
-        mode: ``"finetune"`` trains the whole network, ``"probe"`` the new layers alone on a frozen backbone.
+        mode: ``"finetune"`` trains the whole network, ``"last_layers"`` the new layers and the last residual block
+            (``train_last_block`` of :class:`~monai_usspeech.networks.FrameClassifier`; the "last three layers" of HiCo,
+            Zhang et al., ACCV 2022), ``"probe"`` the new layers alone on a frozen backbone.
+        last_layers: whether the task has ``"last_layers"``.
 
     Raises:
         InputError: for another word.
     """
-    if mode not in MODES:
-        raise InputError(f'mode: "{mode}" is neither "finetune" nor "probe".{nearest_name(str(mode), MODES)}')
-    return mode == "probe"
+    known = [word for word in MODES if last_layers or word != "last_layers"]
+    if mode not in known:
+        words = ", ".join(f'"{word}"' for word in known)
+        raise InputError(f'mode: "{mode}" is none of {words}.{nearest_name(str(mode), known)}')
+    return mode != "finetune"

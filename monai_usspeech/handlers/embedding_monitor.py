@@ -1,9 +1,12 @@
 # Copyright (c) monai_usspeech contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Whether the embeddings still tell clips apart: a stop signal that needs no labels."""
+"""Whether the embeddings still tell items apart: a stop signal that needs no labels."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -14,9 +17,10 @@ from monai_usspeech.engines.trainer import iteration_output
 
 __all__ = ["EmbeddingMonitorHandler", "embedding_figures"]
 
+_PAIRED = ("video", "speech")
+_VIEWED = ("embedding", "local", "medium", "global")
 _NAMES = (
-    *("video_rank_collapse", "video_similarity"),
-    *("speech_rank_collapse", "speech_similarity"),
+    *(f"{name}_{key}" for name in (*_PAIRED, *_VIEWED) for key in ("rank_collapse", "similarity")),
     "pair_similarity",
 )
 
@@ -42,11 +46,17 @@ def embedding_figures(embeddings: torch.Tensor) -> dict[str, float]:
 class EmbeddingMonitorHandler:
     """Put collapse figures of the epoch's last batch into ``engine.state.metrics``.
 
-    For the video and the speech embeddings: ``video_rank_collapse``, ``video_similarity``, ``speech_...``; and
-    ``pair_similarity``, the mean cosine similarity of the two embeddings of a pair. Only valid pairs count; an epoch
-    whose last batch has fewer than two has no figures.
+    For each embedding of the prediction, ``<name>_rank_collapse`` and ``<name>_similarity`` of
+    :func:`embedding_figures`; and ``pair_similarity``, the mean cosine similarity of the two embeddings of a pair,
+    which should rise above the similarity of different items.
 
-    Attach it before the handlers that log ``engine.state.metrics``.
+    * ``video`` and ``speech``, of :class:`~monai_usspeech.networks.VideoSpeechNet`: over the valid pairs.
+    * ``embedding``, or ``local``, ``medium`` and ``global``, ``[V, B, D]``, of
+      :class:`~monai_usspeech.engines.ViewInferer`: over the first views of all items; the pair is an item's first and
+      last view, of ``embedding`` or ``global``.
+
+    An epoch whose last batch has fewer than two items has no figures. Attach it before the handlers that log
+    ``engine.state.metrics``.
     """
 
     def attach(self, engine: Engine) -> None:
@@ -58,14 +68,34 @@ class EmbeddingMonitorHandler:
         for name in _NAMES:
             engine.state.metrics.pop(name, None)  # the trainer keeps its metrics: what stands there is last epoch's
         output = iteration_output(engine)
-        prediction, target = output["pred"], output["label"]
-        if "video" not in prediction or "speech" not in prediction:
+        prediction = output["pred"]
+        if not isinstance(prediction, Mapping):
             return
-        valid = target["pair_valid"].flatten()
-        if int(valid.sum()) < 2:
+        streams, pair = _view_streams(prediction)
+        if all(name in prediction for name in _PAIRED):
+            streams, pair = _pair_streams(prediction, output["label"]["pair_valid"])
+        if any(len(embeddings) < 2 for embeddings in streams.values()):
             return
-        streams = {name: prediction[name].detach().flatten(0, 1)[valid].float() for name in ("video", "speech")}
         for name, embeddings in streams.items():
             figures = embedding_figures(embeddings)
             engine.state.metrics.update({f"{name}_{key}": value for key, value in figures.items()})
-        engine.state.metrics["pair_similarity"] = float(cosine_similarity(streams["video"], streams["speech"]).mean())
+        if pair is not None:
+            engine.state.metrics["pair_similarity"] = float(cosine_similarity(*pair).mean())
+
+
+_Streams = tuple[dict[str, torch.Tensor], tuple[torch.Tensor, torch.Tensor] | None]
+
+
+def _pair_streams(prediction: Mapping[str, Any], valid: torch.Tensor) -> _Streams:
+    """Embeddings ``[N, D]`` of the valid pairs by stream, and the two that belong together."""
+    streams = {name: prediction[name].detach().flatten(0, 1)[valid.flatten()].float() for name in _PAIRED}
+    return streams, (streams["video"], streams["speech"])
+
+
+def _view_streams(prediction: Mapping[str, Any]) -> _Streams:
+    """Embeddings ``[B, D]`` of the first view by name, and, of two views or more, the two that belong together."""
+    views = {name: prediction[name].detach().float() for name in _VIEWED if name in prediction}
+    views = {name: value for name, value in views.items() if value.ndim == 3}
+    compared = views.get("embedding", views.get("global"))
+    pair = None if compared is None or len(compared) < 2 else (compared[0], compared[-1])
+    return {name: value[0] for name, value in views.items()}, pair

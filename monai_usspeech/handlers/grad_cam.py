@@ -1,7 +1,7 @@
 # Copyright (c) monai_usspeech contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Where a plane classifier looks: Grad-CAM on example frames of an evaluation."""
+"""Where a classifier looks: Grad-CAM on example frames of an evaluation."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def write_results(
 
     Args:
         folder: the run's folder; made when missing.
-        task: ``"standard_plane"``, ``"gaze_saliency"`` or ``"retrieval"``.
+        task: ``"standard_plane"``, ``"image_set"``, ``"gaze_saliency"`` or ``"retrieval"``.
         metrics: one number each; what is not finite is written as null.
         counts: how much the numbers rest on; see :func:`frame_counts`.
         split: who was trained, validated and tested on.
@@ -67,11 +67,12 @@ def frame_counts(frames: Collection[tuple[str, str, float]]) -> dict[str, int]:
     """How many ``frames``, ``scans`` and ``subjects`` a result rests on.
 
     Args:
-        frames: (subject, scan, time) of every frame, or clip, that was evaluated.
+        frames: (subject, scan, time) of every frame, or clip, that was evaluated; of an image set (group, file, time).
+            Two groups may have files of one name.
     """
     return {
         "frames": len(frames),
-        "scans": len({scan for _, scan, _ in frames}),
+        "scans": len({(subject, scan) for subject, scan, _ in frames}),
         "subjects": len({subject for subject, _, _ in frames}),
     }
 

@@ -76,7 +76,7 @@ class RunStateHandler:
             :class:`~monai_usspeech.data.ClipBatchSampler`; it is told the position at the start of each epoch.
         settings: numbers and words that decide what the run computes. A resume with other values is refused, naming
             them.
-        weights: when given, the file to which the weights of ``save_dict["network"]`` alone are written once training
+        weights: when given, the file to which the weights of ``save_dict[product]`` alone are written once training
             is complete: the product of the run, for :func:`~monai_usspeech.networks.load_initialisation` and for other
             programs.
         facts: plain values written beside the state, and beside ``weights``, as JSON
@@ -85,8 +85,11 @@ class RunStateHandler:
         every_epochs: save after every n-th epoch.
         every_iterations: save also after every n-th iteration (at the next optimiser step).
         resume: ``False`` starts anew, and refuses to when a state is there.
+        product: the entry of ``save_dict`` that is the run's product: the network, or the average of its weights over
+            the training.
 
     Raises:
+        ValueError: when ``weights`` is given and ``save_dict`` has no ``product``.
         InputError: when attached, before any training time is spent: on a state that cannot be read, that other
             settings made, or that would be overwritten by a run with ``resume=False``.
     """
@@ -102,13 +105,17 @@ class RunStateHandler:
         every_epochs: int = 1,
         every_iterations: int | None = None,
         resume: bool = True,
+        product: str = "network",
     ) -> None:
+        if weights is not None and save_dict.get(product) is None:
+            raise ValueError(f'product is "{product}", and save_dict has {sorted(save_dict)}.')
         self.path = Path(path)
         self.save_dict, self.batch_sampler = save_dict, batch_sampler
         self.settings = {} if settings is None else settings
         self.weights = None if weights is None else Path(weights)
         self.facts = facts
         self.every_epochs, self.every_iterations, self.resume = every_epochs, every_iterations, resume
+        self.product = product
         self.logger = logging.getLogger(__name__)
         self._due = False
         self._state: dict[str, Any] | None = None
@@ -161,7 +168,7 @@ class RunStateHandler:
     def _completed(self, engine: SupervisedTrainer) -> None:
         if self.weights is None or process_rank() != 0:
             return
-        write_weights(self.weights, _unwrapped(self.save_dict["network"]).state_dict(), self.facts)
+        write_weights(self.weights, _unwrapped(self.save_dict[self.product]).state_dict(), self.facts)
         self.logger.info("Training is complete; the weights are in %s.", self.weights)
 
     def _save(self, engine: SupervisedTrainer) -> None:

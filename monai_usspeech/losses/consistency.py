@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from monai_usspeech.losses.gather import gather_rows, global_sum
+from monai_usspeech.losses.supervised import supervised_term
 from monai_usspeech.losses.terms import LossTerm, SummedLoss, check_choice, reduce_items
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "pseudo_label_loss",
     "ramp_down",
     "ramp_up",
+    "ramped_rate",
 ]
 
 PSEUDO = ("all", "unlabelled")
@@ -41,6 +43,12 @@ def ramp_down(epoch: float, n_epochs: float, length: float = 50.0) -> float:
     """1 until the last ``length`` epochs, then ``exp(-12.5 t^2)`` with t from 0 to 1 (Laine & Aila, learning rate)."""
     start = n_epochs - length
     return 1.0 if epoch <= start else math.exp(-12.5 * (min(epoch, n_epochs) - start) ** 2 / length**2)
+
+
+def ramped_rate(epoch: float, n_epochs: float, up: float = 80.0, down: float = 50.0) -> float:
+    """The learning rate's factor in an epoch: :func:`ramp_up` over the first ``up``, :func:`ramp_down` over the last
+    ``down`` of ``n_epochs`` (Laine & Aila); for ``torch.optim.lr_scheduler.LambdaLR``."""
+    return ramp_up(epoch, up) * ramp_down(epoch, n_epochs, down)
 
 
 def consistency_distance(logits: Tensor, target: Tensor) -> Tensor:
@@ -105,21 +113,10 @@ class _RampedLoss(SummedLoss):
         terms = {"consistency": LossTerm(consistency, self.weight, count)}
         if label is not None:
             # Divided by all items, as in the algorithms of the paper: the weight's factor M / N belongs to that.
-            terms = {"supervised": _supervised(logits, label, count), **terms}
+            terms = {"supervised": supervised_term([logits], label, count=count), **terms}
         value = self.summed(terms)
         self.figures["consistency_weight"] = torch.tensor(self.weight)
         return value
-
-
-def _supervised(logits: Tensor, label: Tensor, count: Tensor | None = None) -> LossTerm:
-    """Cross-entropy of the labelled items, divided by ``count`` items, or by the number of labelled ones."""
-    labelled = label >= 0
-    n_labelled = global_sum(labelled.sum())
-    true = label.masked_fill(~labelled, 0)
-    values = F.cross_entropy(_wide(logits), true, reduction="none")
-    hits = ((logits.argmax(1) == true) & labelled).sum()
-    loss = reduce_items(values, labelled, "mean", n_labelled if count is None else count)
-    return LossTerm(loss, 1.0, n_labelled, {"accuracy_supervised": hits})
 
 
 def _wide(logits: Tensor) -> Tensor:
@@ -269,5 +266,5 @@ class FixMatchLoss(SummedLoss):
         count = global_sum(used.sum())
         pseudo = reduce_items(values, used & confident, "mean", count)
         shares = {"confident_share": (used & confident).sum()}
-        supervised = _supervised(weak, label)
+        supervised = supervised_term([weak], label)
         return self.summed({"supervised": supervised, "pseudo": LossTerm(pseudo, self.weight, count, shares)})

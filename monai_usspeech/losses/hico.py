@@ -5,19 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from monai_usspeech.losses.gather import gather_rows, global_sum
-from monai_usspeech.losses.nt_xent import nt_xent_loss
+from monai_usspeech.losses.gather import gather_rows, global_sum, world_size
+from monai_usspeech.losses.hico_terms import CROSS, TERMS, hico_contrasts_and_hits, softened_cross_entropy
 from monai_usspeech.losses.terms import LossTerm, SummedLoss, check_choice, reduce_items
 
-__all__ = ["HiCoLoss", "hico_contrastive", "softened_cross_entropy"]
+__all__ = ["HiCoLoss"]
 
-CROSS = ("cross_view", "same_view")
 SMOOTHINGS = ("classes", "paper", "code")
 VIEWS = ("mean", "sum")
 PRESETS = {
@@ -27,76 +25,16 @@ PRESETS = {
 }
 
 
-def hico_contrastive(
-    local: Sequence[Tensor],
-    medium: Sequence[Tensor],
-    whole: Sequence[Tensor],
-    temperature: float = 0.5,
-    cross: str = "cross_view",
-    *,
-    anchors: slice = slice(None),
-    block_size: int | None = None,
-) -> dict[str, Tensor]:
-    """The NT-Xent terms between and across the levels (Eq. 1 to 6), one value per item.
-
-    Args:
-        local: the two views ``[N, D]`` of the finest level.
-        medium: of the middle level.
-        whole: of the coarsest, the global level.
-        temperature: divides the cosine similarity.
-        cross: which views a cross-level term compares: ``"cross_view"``, NTX(g, l') + NTX(g', l), or ``"same_view"``,
-            NTX(g, l) + NTX(g', l'), and likewise with the medium level.
-        anchors: items to evaluate; all items are the pool.
-        block_size: see :func:`~monai_usspeech.losses.nt_xent.nt_xent_loss`.
-
-    Returns:
-        ``local``, ``medium``, ``global`` (peer level, one NT-Xent each), ``global_local`` and ``global_medium`` (cross
-        level, the sum of two each): ``[n]`` each.
-    """
-    check_choice("cross", cross, CROSS)
-
-    def between(view0: Tensor, view1: Tensor) -> Tensor:
-        return nt_xent_loss(view0, view1, temperature, anchors=anchors, block_size=block_size)
-
-    terms = {name: between(*views) for name, views in (("local", local), ("medium", medium), ("global", whole))}
-    for name, (view0, view1) in (("global_local", local), ("global_medium", medium)):
-        other = (view1, view0) if cross == "cross_view" else (view0, view1)
-        terms[name] = between(whole[0], other[0]) + between(whole[1], other[1])
-    return terms
-
-
-def softened_cross_entropy(
-    logits: Tensor, label: Tensor, alpha: float = 0.2, share: float | Tensor | None = None
-) -> Tensor:
-    """Cross-entropy to the softened target ``(1 - alpha) onehot + share``, one value per item.
-
-    Args:
-        logits: ``[N, C]``.
-        label: int ``[N]`` in 0 .. C - 1.
-        alpha: weight taken from the true class.
-        share: weight added to every class. None: alpha / C, so that the target sums to 1 (label smoothing). Eq. 7 of
-            the paper has alpha / (N - 1), with which it does not.
-
-    Returns:
-        ``[N]``, in float32 or wider.
-    """
-    if logits.ndim != 2 or label.shape != logits.shape[:1]:
-        raise ValueError(f"logits must be [N, C] and label [N], got {tuple(logits.shape)}, {tuple(label.shape)}.")
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    share = alpha / logits.shape[1] if share is None else share
-    true = F.cross_entropy(logits, label, reduction="none")
-    return (1 - alpha) * true - share * F.log_softmax(logits, dim=1).sum(1)
-
-
 class HiCoLoss(SummedLoss):
     """Contrast within and across three levels of a feature pyramid, and a softened cross-entropy where labels exist.
 
     ``L = balance (l + m + g) + (1 - balance) (gl + gm) + beta L_soft``, with one NT-Xent for each peer term and two for
-    each cross term (:func:`hico_contrastive`): a balance of 0.5 weighs them 3 to 4.
+    each cross term (:func:`~monai_usspeech.losses.hico_terms.hico_contrastive`): a balance of 0.5 weighs them 3 to 4.
 
     ``terms`` holds ``loss_local``, ``loss_medium``, ``loss_global``, ``loss_global_local``, ``loss_global_medium`` and
-    ``loss_soft``; ``figures`` holds ``soft_used`` (labelled items) and ``accuracy_soft``. Without labels ``loss_soft``
-    is absent and contributes 0. Value and gradient do not depend on how the items are spread over processes.
+    ``loss_soft``; ``figures`` holds ``accuracy_local`` and so on (share of anchors whose positive is the most similar,
+    chance 1 / (2N - 1)), ``soft_used`` (labelled items) and ``accuracy_soft``. Without labels ``loss_soft`` is absent
+    and contributes 0. Value and gradient do not depend on how the items are spread over processes.
 
     Args:
         temperature: of every NT-Xent.
@@ -112,6 +50,9 @@ class HiCoLoss(SummedLoss):
             last two leave the term out when fewer than 2 items are labelled.
         views: ``"mean"`` of the cross-entropy of the two views, or their ``"sum"``, which doubles beta.
         block_size: bounds the memory, see :func:`~monai_usspeech.losses.nt_xent.nt_xent_loss`.
+        terms: the contrastive terms that take part, for ablations: some of ``"local"``, ``"medium"``, ``"global"``,
+            ``"global_local"``, ``"global_medium"``; the rest is not computed. With ``"global"`` alone and a balance of
+            1 the contrast is plain NT-Xent.
 
     Raises:
         ValueError: for an unknown option or a number out of range.
@@ -135,6 +76,7 @@ class HiCoLoss(SummedLoss):
         smoothing: str | None = None,
         views: str | None = None,
         block_size: int | None = None,
+        terms: Sequence[str] = TERMS,
     ) -> None:
         super().__init__()
         if temperature <= 0 or beta < 0 or not (0 <= balance <= 1 and 0 <= alpha <= 1):
@@ -150,19 +92,22 @@ class HiCoLoss(SummedLoss):
         self.views = check_choice("views", chosen["views"] if views is None else views, VIEWS)
         self.temperature, self.block_size = float(temperature), block_size
         self.balance, self.alpha, self.beta = float(balance), float(alpha), float(beta)
+        if isinstance(terms, str) or not terms or len(set(terms)) < len(terms):
+            raise ValueError(f"terms must be a list of at least one of {TERMS}, none twice, got {terms!r}.")
+        self.contrasts = tuple(check_choice("terms", name, TERMS) for name in terms)
 
     def forward(
         self,
-        local: Sequence[Tensor],
-        medium: Sequence[Tensor],
-        whole: Sequence[Tensor],
+        local: Sequence[Tensor] | None,
+        medium: Sequence[Tensor] | None,
+        whole: Sequence[Tensor] | None,
         logits: Sequence[Tensor] | None = None,
         label: Tensor | None = None,
     ) -> Tensor:
         """The loss of one batch.
 
         Args:
-            local: the two views ``[N, D]`` of the local level.
+            local: the two views ``[N, D]`` of the local level; any level may be None that none of ``terms`` reads.
             medium: of the medium level.
             whole: of the global level.
             logits: of the classifier, ``[N, C]`` for each view; None: no classifier.
@@ -172,40 +117,46 @@ class HiCoLoss(SummedLoss):
             Scalar, float32 or wider.
 
         Raises:
-            ValueError: when the shapes do not agree, or only one of ``logits`` and ``label`` is given.
+            ValueError: when the shapes do not agree, a level is missing, or only one of ``logits`` and ``label`` is
+                given.
         """
-        (all_local, all_medium, all_whole), mine = self._gathered(local, medium, whole)
-        values = hico_contrastive(
-            all_local,
-            all_medium,
-            all_whole,
-            self.temperature,
-            self.cross,
-            anchors=mine,
-            block_size=self.block_size,
+        given = {"local": local, "medium": medium, "global": whole}
+        levels, mine, n_items = self._gathered({name: level for name, level in given.items() if level is not None})
+        both = hico_contrasts_and_hits(
+            levels, self.temperature, self.cross, terms=self.contrasts, anchors=mine, block_size=self.block_size
         )
-        count = torch.tensor(len(all_local[0]), device=local[0].device)
+        count = torch.tensor(n_items, device=next(iter(both.values()))[0].device)
         terms: dict[str, LossTerm] = {}
-        for name, value in values.items():
+        for name, (values, hits) in both.items():
             weight = self.balance if name in ("local", "medium", "global") else 1 - self.balance
-            terms[name] = LossTerm(reduce_items(value, torch.ones_like(value).bool(), "mean", count), weight, count)
+            loss = reduce_items(values, torch.ones_like(values).bool(), "mean", count)
+            terms[name] = LossTerm(loss, weight, count, {f"accuracy_{name}": hits.sum()}, counted=False)
         if (logits is None) != (label is None) and self.beta > 0:
             raise ValueError("the softened cross-entropy needs both logits and label.")
         if logits is not None and label is not None and self.beta > 0:
             terms["soft"] = self._soft(logits, label, count)
-        return self.summed(terms)
+        unread = (view for name, level in given.items() if level is not None and name not in levels for view in level)
+        return self.summed(terms) + _zero_of(unread)
 
-    @staticmethod
-    def _gathered(*levels: Sequence[Tensor]) -> tuple[list[tuple[Tensor, ...]], slice]:
-        """The views of each level with the items of all processes, and where this process's are: one collective."""
-        views = [view for level in levels for view in level]
-        if any(len(level) != 2 for level in levels) or views[0].ndim != 2 or len({view.shape for view in views}) > 1:
-            shapes = ", ".join(str([tuple(view.shape) for view in level]) for level in levels)
+    def _gathered(self, given: Mapping[str, Sequence[Tensor]]) -> tuple[dict[str, Sequence[Tensor]], slice, int]:
+        """The levels that the terms read with the items of all processes: one collective.
+
+        Returns:
+            The two views of each level, where this process's items lie in them, and how many items there are.
+        """
+        views = [view for level in given.values() for view in level]
+        wrong = not views or views[0].ndim != 2 or len({view.shape for view in views}) > 1
+        if wrong or any(len(level) != 2 for level in given.values()):
+            shapes = {name: [tuple(view.shape) for view in level] for name, level in given.items()}
             raise ValueError(f"local, medium and whole must be two views [N, D] each, equal in shape, got {shapes}.")
+        needed = {level for term in self.contrasts for level in term.split("_")}
+        read = [name for name in given if name in needed]
+        if len(read) < len(needed):
+            raise ValueError(f"the terms {self.contrasts} read the levels {sorted(needed)}, got {list(given)}.")
         dtype = torch.promote_types(views[0].dtype, torch.float32)
-        (stacked,), mine = gather_rows(torch.stack([view.to(dtype) for view in views], dim=1))
+        (stacked,), mine = gather_rows(torch.stack([view.to(dtype) for name in read for view in given[name]], dim=1))
         every = stacked.unbind(1)
-        return [every[0:2], every[2:4], every[4:6]], mine
+        return {name: every[2 * n : 2 * n + 2] for n, name in enumerate(read)}, mine, len(stacked)
 
     def _soft(self, logits: Sequence[Tensor], label: Tensor, n_items: Tensor) -> LossTerm:
         """The softened cross-entropy over the labelled items of all processes."""
@@ -225,3 +176,8 @@ class HiCoLoss(SummedLoss):
         values = values.mean(0) if self.views == "mean" else values.sum(0)
         accuracy = {"accuracy_soft": hits.sum() / 2}
         return LossTerm(reduce_items(values, labelled, "mean", count), self.beta, count, accuracy)
+
+
+def _zero_of(views: Iterable[Tensor]) -> Tensor | float:
+    """0; among several processes with a graph to ``views``, for there every parameter is waited for."""
+    return sum((view[:0].sum() for view in views), 0.0) if world_size() > 1 else 0.0

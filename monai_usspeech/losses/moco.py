@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.modules.loss import _Loss
 
-from monai_usspeech.losses.gather import gather_rows
-from monai_usspeech.losses.terms import REDUCTIONS, check_choice, reduce_items
+from monai_usspeech.losses.gather import gather_rows, global_sum
+from monai_usspeech.losses.terms import REDUCTIONS, check_choice, reduce_items, share_figure
 
-__all__ = ["MoCoLoss", "moco_loss"]
+__all__ = ["MoCoLoss", "moco_and_hits", "moco_loss"]
 
 
 def moco_loss(query: Tensor, key: Tensor, queue: Tensor, temperature: float = 0.2) -> Tensor:
@@ -31,6 +31,15 @@ def moco_loss(query: Tensor, key: Tensor, queue: Tensor, temperature: float = 0.
     Raises:
         ValueError: when the shapes do not agree.
     """
+    return moco_and_hits(query, key, queue, temperature)[0]
+
+
+def moco_and_hits(query: Tensor, key: Tensor, queue: Tensor, temperature: float = 0.2) -> tuple[Tensor, Tensor]:
+    """:func:`moco_loss`, and bool ``[N]``: the query is more similar to its key than to all of the queue.
+
+    Raises:
+        ValueError: when the shapes do not agree.
+    """
     if query.ndim != 2 or query.shape != key.shape or queue.ndim != 2 or queue.shape[1] != query.shape[1]:
         shapes = ", ".join(str(tuple(y.shape)) for y in (query, key, queue))
         raise ValueError(f"query and key must be [N, D] and the queue [K, D], got {shapes}.")
@@ -39,7 +48,10 @@ def moco_loss(query: Tensor, key: Tensor, queue: Tensor, temperature: float = 0.
         q, k, negatives = (F.normalize(y.to(dtype), dim=1) for y in (query, key.detach(), queue.detach()))
         q = q / temperature
         positive = (q * k).sum(1, keepdim=True)
-        return torch.logsumexp(torch.cat((positive, q @ negatives.T), 1), 1) - positive[:, 0]
+        logits = torch.cat((positive, q @ negatives.T), 1)
+        # A tie is no hit, and neither is NaN.
+        hits = (logits.detach() >= positive.detach()).sum(1) == 1
+        return torch.logsumexp(logits, 1) - positive[:, 0], hits
 
 
 class MoCoLoss(_Loss):
@@ -48,6 +60,9 @@ class MoCoLoss(_Loss):
     The queue is a ring of the last keys of all processes, in the order of the ranks; it begins with random directions,
     as in the authors' code. A batch is compared with the queue before its own keys go in. Queue and position are
     buffers, alike in all processes, and part of ``state_dict``; in evaluation mode the queue is only read.
+
+    After each call ``figures`` holds ``accuracy_contrast``: the share of the queries of all processes that are more
+    similar to their key than to all of the queue, chance 1 / (K + 1).
 
     Args:
         embedding_dim: D.
@@ -85,6 +100,7 @@ class MoCoLoss(_Loss):
                 f"got {embedding_dim}, {queue_size}, {temperature}."
             )
         self.temperature = float(temperature)
+        self.figures: dict[str, Tensor] = {}
         directions = torch.randn(queue_size, embedding_dim, generator=torch.Generator().manual_seed(seed))
         self.register_buffer("queue", F.normalize(directions, dim=1))
         self.register_buffer("position", torch.zeros((), dtype=torch.int64))
@@ -95,10 +111,12 @@ class MoCoLoss(_Loss):
         Raises:
             ValueError: when the shapes do not agree.
         """
-        values = moco_loss(query, key, self.queue, self.temperature)
+        values, hits = moco_and_hits(query, key, self.queue, self.temperature)
         if self.training:
             self._enqueue(key.detach())
-        return reduce_items(values, torch.ones_like(values, dtype=torch.bool), self.reduction)
+        count = global_sum(torch.tensor(len(values), device=values.device))
+        self.figures = share_figure("accuracy_contrast", hits, count)
+        return reduce_items(values, torch.ones_like(hits), self.reduction, count)
 
     @torch.no_grad()
     def _enqueue(self, key: Tensor) -> None:

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from torch.nn.modules.loss import _Loss
 
 from monai_usspeech.losses.gather import gather_rows
-from monai_usspeech.losses.terms import REDUCTIONS, check_choice, reduce_items
+from monai_usspeech.losses.terms import REDUCTIONS, check_choice, reduce_items, share_figure
 
-__all__ = ["NTXentLoss", "nt_xent_loss"]
+__all__ = ["NTXentLoss", "nt_xent_and_hits", "nt_xent_loss"]
 
 
 def nt_xent_loss(
@@ -50,6 +50,28 @@ def nt_xent_loss(
     Raises:
         ValueError: when the shapes do not agree.
     """
+    return nt_xent_and_hits(view0, view1, temperature, valid=valid, anchors=anchors, block_size=block_size)[0]
+
+
+def nt_xent_and_hits(
+    view0: Tensor,
+    view1: Tensor,
+    temperature: float = 0.5,
+    *,
+    valid: Tensor | None = None,
+    anchors: slice = slice(None),
+    block_size: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """:func:`nt_xent_loss`, and of each item how often its positive is the most similar of its pool.
+
+    Returns:
+        The losses ``[n]``; and ``[n]`` of the same dtype, without a gradient, the share of the item's two views as
+        anchors that are more similar to their positive than to anything else (a tie is not): 0, 0.5 or 1, and 0 where
+        the item is not valid. Chance level is 1 / (2N - 1).
+
+    Raises:
+        ValueError: when the shapes do not agree.
+    """
     if view0.ndim != 2 or view0.shape != view1.shape:
         shapes = f"{tuple(view0.shape)}, {tuple(view1.shape)}"
         raise ValueError(f"the views must be [N, D] and equal in shape, got {shapes}.")
@@ -64,11 +86,14 @@ def nt_xent_loss(
         items = torch.arange(n_items, device=device)[anchors]
         rows, partners = torch.cat((items, items + n_items)), torch.cat((items + n_items, items))
         if block_size is None or block_size >= len(rows):
-            norms = torch.logsumexp(_logits(pool, valid, rows, partners, temperature), 1)
+            logits = _logits(pool, valid, rows, partners, temperature)
+            norms, first = torch.logsumexp(logits, 1), _first(logits, partners)
         else:
-            norms = _BlockedLogSumExp.apply(pool, valid, rows, partners, temperature, block_size)
+            norms, first = _BlockedLogSumExp.apply(pool, valid, rows, partners, temperature, block_size)
         values = norms - (pool[rows] / temperature * pool[partners]).sum(1)
-        return values.view(2, len(items)).mean(0).masked_fill(~valid[anchors], 0.0)
+        halves = torch.stack((values, first.to(dtype))).view(2, 2, len(items)).mean(1)
+        losses, hits = halves.masked_fill(~valid[anchors], 0.0).unbind()
+        return losses, hits.detach()
 
 
 def _logits(
@@ -81,21 +106,31 @@ def _logits(
     return torch.mm(pool[rows] / temperature, pool.T, out=out).masked_fill_(hidden, -torch.inf)
 
 
+@torch.no_grad()
+def _first(logits: Tensor, partners: Tensor) -> Tensor:
+    """Bool ``[rows]``: whether the logit of the positive is above all others; written so that NaN is no hit."""
+    return (logits >= logits.gather(1, partners[:, None])).sum(1) == 1
+
+
 class _BlockedLogSumExp(torch.autograd.Function):
-    """``logsumexp`` of the logits of each row, of which one block at a time exists, in one buffer."""
+    """``logsumexp`` and :func:`_first` of each row of logits, of which one block at a time exists, in one buffer."""
 
     @staticmethod
     def forward(
         ctx: Any, pool: Tensor, valid: Tensor, rows: Tensor, partners: Tensor, temperature: float, block_size: int
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         norms, buffer = pool.new_empty(len(rows)), pool.new_empty(block_size, len(pool))
+        first = torch.empty_like(rows, dtype=torch.bool)
         for start in range(0, len(rows), block_size):
             block = slice(start, start + block_size)
             out = buffer[: len(rows[block])]
-            norms[block] = torch.logsumexp(_logits(pool, valid, rows[block], partners[block], temperature, out), 1)
+            logits = _logits(pool, valid, rows[block], partners[block], temperature, out)
+            first[block] = _first(logits, partners[block])
+            norms[block] = torch.logsumexp(logits, 1)
         ctx.save_for_backward(pool, valid, rows, partners, norms)
+        ctx.mark_non_differentiable(first)
         ctx.temperature, ctx.block_size = temperature, block_size
-        return norms
+        return norms, first
 
     @staticmethod
     @once_differentiable
@@ -121,6 +156,9 @@ class NTXentLoss(_Loss):
     options it equals ``monai.losses.ContrastiveLoss(0.5)``, which overflows at a low temperature and builds
     ``2N x 2N x D`` products.
 
+    After each call ``figures`` holds ``accuracy_contrast``: the share of the anchors of all processes whose positive is
+    the most similar of the pool, chance 1 / (2N - 1). It is empty when no item is valid.
+
     Args:
         temperature: divides the cosine similarity.
         block_size: bounds the memory, see :func:`nt_xent_loss`; the gradients are the same, and the products
@@ -145,6 +183,7 @@ class NTXentLoss(_Loss):
         if block_size is not None and block_size < 1:
             raise ValueError(f"block_size must be at least 1 or None, got {block_size}.")
         self.temperature, self.block_size = float(temperature), block_size
+        self.figures: dict[str, Tensor] = {}
 
     def forward(self, view0: Tensor, view1: Tensor, valid: Tensor | None = None) -> Tensor:
         """The loss of ``view0`` and ``view1``, each ``[N, D]``, over the items where bool ``valid [N]``.
@@ -159,7 +198,8 @@ class NTXentLoss(_Loss):
         dtype = torch.promote_types(view0.dtype, torch.float32)  # gradients of other processes are summed in it
         (pool, every), mine = gather_rows(torch.stack((view0.to(dtype), view1.to(dtype)), dim=1), valid.long())
         all0, all1 = pool.unbind(1)
-        values = nt_xent_loss(
+        values, hits = nt_xent_and_hits(
             all0, all1, self.temperature, valid=every.bool(), anchors=mine, block_size=self.block_size
         )
+        self.figures = share_figure("accuracy_contrast", hits, every.sum())
         return reduce_items(values, valid, self.reduction, every.sum())

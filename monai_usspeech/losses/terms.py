@@ -14,7 +14,7 @@ from torch.nn.modules.loss import _Loss
 
 from monai_usspeech.losses.gather import global_mean, global_sum, world_size
 
-__all__ = ["LossTerm", "SummedLoss", "check_choice", "reduce_items"]
+__all__ = ["LossTerm", "SummedLoss", "check_choice", "reduce_items", "share_figure"]
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -51,6 +51,12 @@ def reduce_items(values: Tensor, valid: Tensor, reduction: str, count: Tensor | 
     return kept.sum() * world_size() if reduction == "sum" else kept
 
 
+def share_figure(name: str, hits: Tensor, count: Tensor) -> dict[str, Tensor]:
+    """``{name: the sum of hits of all processes / count}``, detached, on the CPU; empty when ``count`` items are 0."""
+    share = (global_sum(hits.sum()) / count).cpu()
+    return {} if share.isnan() else {name: share}
+
+
 @dataclass
 class LossTerm:
     """One term of a sum.
@@ -60,19 +66,22 @@ class LossTerm:
         weight: its factor in the sum.
         count: int64 scalar, over how many items of all processes the term was taken; 0: the term says nothing.
         figures: sums over this process's items, which divided by ``count`` are worth reporting.
+        counted: whether ``count`` is worth reporting beside the figures; not where every item always takes part.
     """
 
     loss: Tensor
     weight: float
     count: Tensor
     figures: dict[str, Tensor] = field(default_factory=dict)
+    counted: bool = True
 
 
 class SummedLoss(_Loss):
     """Base of losses that are weighted sums of named terms.
 
     After each call ``terms`` holds the unweighted terms (``loss_<name>``) and ``figures`` what else is worth logging:
-    detached scalars on the CPU, over the batch of all processes. A term that no item took part in is absent.
+    detached scalars on the CPU, over the batch of all processes: ``<name>_used``, the items of a term that has figures
+    and a count worth reporting, and those figures. A term that no item took part in is absent.
     """
 
     def __init__(self) -> None:
@@ -92,7 +101,8 @@ class SummedLoss(_Loss):
         n_terms = len(parts)
         count = numbers[-n_terms:]
         self.terms = {f"loss_{name}": numbers[place] for place, name in enumerate(terms) if count[place] > 0}
-        self.figures = {f"{name}_used": count[place] for place, name in enumerate(terms) if parts[place].figures}
+        used = {name: place for place, name in enumerate(terms) if parts[place].figures and parts[place].counted}
+        self.figures = {f"{name}_used": count[place] for name, place in used.items()}
         for value, (name, (_, place)) in zip(numbers[n_terms:-n_terms], figures.items()):
             if count[place] > 0:
                 self.figures[name] = value / count[place]

@@ -35,6 +35,8 @@ class ClassificationScores:
         precision, recall, f1: macro means over the classes that occur, ``[...]``.
         accuracy: share of items on the diagonal, ``[...]``.
         per_class_precision, per_class_recall, per_class_f1: ``[..., C]``, NaN for a class that does not occur.
+        per_class_accuracy: share of items on which one class against the rest is right, ``[..., C]``, NaN likewise. It
+            counts the items that are rightly not given the class, so a rare class that is never found scores high.
         support: items of each true class, ``[..., C]``.
         present: whether a class occurs in the truth or among the predictions, ``[..., C]``.
     """
@@ -46,6 +48,7 @@ class ClassificationScores:
     per_class_precision: Floats
     per_class_recall: Floats
     per_class_f1: Floats
+    per_class_accuracy: Floats
     support: npt.NDArray[Any]
     present: npt.NDArray[np.bool_]
 
@@ -79,7 +82,8 @@ def confusion_matrix_of(pred: npt.ArrayLike, label: npt.ArrayLike, num_classes: 
 def scores_from_confusion(confusion: npt.ArrayLike) -> ClassificationScores:
     """Precision, recall, F1 and accuracy of confusion matrices with the true classes in rows.
 
-    ``precision_c = M_cc / column sum``, ``recall_c = M_cc / row sum``, ``f1_c = 2 M_cc / (row sum + column sum)``.
+    ``precision_c = M_cc / column sum``, ``recall_c = M_cc / row sum``, ``f1_c = 2 M_cc / (row sum + column sum)``,
+    ``accuracy_c = (TP_c + TN_c) / N = (N - row sum - column sum + 2 M_cc) / N`` for N items.
     Where a class occurs and the denominator is 0 (never predicted, or never true) the value is 0.
 
     Args:
@@ -98,6 +102,7 @@ def scores_from_confusion(confusion: npt.ArrayLike) -> ClassificationScores:
     present = (true + given) > 0
     per_class = [_ratio(hits, given, present), _ratio(hits, true, present), _ratio(2 * hits, true + given, present)]
     total = true.sum(-1)
+    every = total[..., None]
     macro = [_ratio(np.where(present, values, 0).sum(-1), present.sum(-1), total > 0) for values in per_class]
     return ClassificationScores(
         precision=macro[0],
@@ -107,6 +112,7 @@ def scores_from_confusion(confusion: npt.ArrayLike) -> ClassificationScores:
         per_class_precision=per_class[0],
         per_class_recall=per_class[1],
         per_class_f1=per_class[2],
+        per_class_accuracy=_ratio(every - true - given + 2 * hits, np.broadcast_to(every, true.shape), present),
         support=np.asarray(confusion).sum(-1),
         present=present,
     )

@@ -13,16 +13,19 @@ from monai_usspeech.networks.backbones import (
     se_resnext_small,
 )
 from monai_usspeech.networks.checkpoints import read_checkpoint
+from monai_usspeech.networks.contrastive import ContrastiveNet
 from monai_usspeech.networks.downstream import FrameClassifier, SaliencyNet, spatial_softmax
 from monai_usspeech.networks.heads import CorrespondenceHead, OrderHead, ProjectionHead
 from monai_usspeech.networks.hico import HICO_CODE_FORM, HICO_LEVELS, HiCoNet
 from monai_usspeech.networks.initialisation import InitialisationReport, load_initialisation
+from monai_usspeech.networks.pyramid_classifier import PyramidClassifier
 from monai_usspeech.networks.resnet_fpn import FeaturePyramid, PyramidNet, resnet18_fpn
 from monai_usspeech.networks.sononet import SonoNet, SonoNetFeatures
 from monai_usspeech.networks.video_speech import VideoSpeechNet
 
 __all__ = [
     "BACKBONES",
+    "ContrastiveNet",
     "CorrespondenceHead",
     "FeaturePyramid",
     "FrameClassifier",
@@ -32,6 +35,7 @@ __all__ = [
     "InitialisationReport",
     "OrderHead",
     "ProjectionHead",
+    "PyramidClassifier",
     "PyramidNet",
     "SaliencyNet",
     "SonoNet",

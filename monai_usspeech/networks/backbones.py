@@ -30,6 +30,7 @@ __all__ = [
     "Backbone",
     "cam_layer_of",
     "create_backbone",
+    "last_block_of",
     "resnet18_backbone",
     "se_resnext50",
     "se_resnext_small",
@@ -178,3 +179,14 @@ def create_backbone(name: str, **options: Any) -> Backbone:
 def cam_layer_of(backbone: Backbone) -> str:
     """Name, inside the backbone, of the layer that gives its last feature map; for class activation maps."""
     return "features" if isinstance(backbone, SonoNetFeatures) else "layer4"
+
+
+def last_block_of(backbone: Backbone) -> str:
+    """Name, inside the backbone, of its last residual block: ``"layer4.1"`` for ResNet18.
+
+    Raises:
+        ValueError: for SonoNet, which has no residual blocks.
+    """
+    if isinstance(backbone, SonoNetFeatures):
+        raise ValueError("SonoNet has no residual blocks, so its last one cannot be trained alone; resnet18 has.")
+    return f"layer4.{len(cast(Sequence[Any], backbone.layer4)) - 1}"

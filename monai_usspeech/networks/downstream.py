@@ -16,17 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from monai_usspeech.networks.backbones import cam_layer_of, create_backbone
+from monai_usspeech.networks.backbones import cam_layer_of, create_backbone, last_block_of
+from monai_usspeech.networks.freezing import STANDARDISE, PartlyFrozen
 
 __all__ = ["FrameClassifier", "SaliencyNet", "spatial_softmax"]
 
-# The variance of a feature is about 1e-6 in a network as it was drawn. The features of a frozen backbone do not drift:
-# the plain mean over batches (momentum None) is right from the first batch on, where a running mean begins at 0 and 1.
-_STANDARDISE: dict[str, Any] = {"eps": 1e-10, "momentum": None, "affine": False}
 
-
-class _VideoStreamNet(nn.Module):
-    """A backbone called ``video_stream`` that can be frozen."""
+class _VideoStreamNet(PartlyFrozen):
+    """A backbone called ``video_stream`` that can be frozen, but for its last residual block if so wanted."""
 
     def __init__(
         self,
@@ -35,6 +32,8 @@ class _VideoStreamNet(nn.Module):
         in_channels: int,
         freeze: bool,
         backbone_options: Mapping[str, Any] | None,
+        train_last_block: bool = False,
+        frozen_norm: str = "eval",
     ) -> None:
         super().__init__()
         options = {"in_channels": in_channels, "output_stride": output_stride, **(backbone_options or {})}
@@ -43,16 +42,8 @@ class _VideoStreamNet(nn.Module):
         self.video_stream = create_backbone(backbone, **options)
         self.num_features = int(self.video_stream.num_features)
         self.cam_layer = f"video_stream.{cam_layer_of(self.video_stream)}"
-        if freeze:
-            self.video_stream.requires_grad_(False)
-            self.video_stream.eval()
-
-    def train(self, mode: bool = True) -> _VideoStreamNet:
-        """Set training or evaluation mode; a frozen backbone keeps its batch statistics in either."""
-        super().train(mode)
-        if self.frozen:
-            self.video_stream.eval()
-        return self
+        last = [f"video_stream.{last_block_of(self.video_stream)}"] if freeze and train_last_block else []
+        self.freeze_parts(["video_stream"] if freeze else [], last, frozen_norm)
 
     def _check(self, image: Tensor) -> None:
         if image.dim() != 4 or image.shape[1] != self.in_channels:
@@ -62,12 +53,16 @@ class _VideoStreamNet(nn.Module):
 class FrameClassifier(_VideoStreamNet):
     """Which standard plane does a frame show? The video stream, its global average, one linear layer.
 
-    With ``freeze`` it is a linear probe: only the linear layer has gradients, and the backbone keeps its batch
+    With ``freeze`` alone it is a linear probe: only the linear layer has gradients, and the backbone keeps its batch
     statistics. A probe's features are standardised before that layer, by a batch normalisation without parameters as
     in He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022: they differ in size a hundredfold from
     one initialisation to another, and one learning rate would measure that. Training needs two frames a batch. Class
     activation maps of a probe need an image with ``requires_grad_()``, for no parameter below the linear layer asks for
     a gradient.
+
+    With ``freeze`` and ``train_last_block`` the backbone's last residual block is trained too, as HiCo's evaluation has
+    it (two convolutions of ResNet18 and the linear layer, "the last three layers"; Zhang et al., ACCV 2022). Its
+    features change in training, so they are not standardised.
 
     Args:
         backbone: name in :data:`monai_usspeech.networks.BACKBONES`.
@@ -77,6 +72,10 @@ class FrameClassifier(_VideoStreamNet):
         freeze: train the linear layer alone.
         dropout: share of the pooled features set to 0 in training.
         backbone_options: further arguments of the backbone, such as ``{"width": 12}`` for ``"se_resnext_small"``.
+        train_last_block: with ``freeze``, train the backbone's last residual block too; any backbone but SonoNet.
+            Without ``freeze`` everything is trained anyway.
+        frozen_norm: with ``freeze``, what the batch normalisation of the frozen part does in training: ``"eval"``, use
+            and keep its statistics; ``"train"``, use those of the batch and go on collecting (HiCo's released code).
 
     Attributes:
         video_stream: the backbone.
@@ -101,11 +100,14 @@ class FrameClassifier(_VideoStreamNet):
         freeze: bool = False,
         dropout: float = 0.0,
         backbone_options: Mapping[str, Any] | None = None,
+        train_last_block: bool = False,
+        frozen_norm: str = "eval",
     ) -> None:
-        super().__init__(backbone, output_stride, in_channels, freeze, backbone_options)
+        super().__init__(backbone, output_stride, in_channels, freeze, backbone_options, train_last_block, frozen_norm)
         if num_classes < 2:
             raise ValueError(f"num_classes must be at least 2, got {num_classes!r}.")
-        self.standardise = nn.BatchNorm1d(self.num_features, **_STANDARDISE) if freeze else nn.Identity()
+        probe = freeze and not train_last_block
+        self.standardise = nn.BatchNorm1d(self.num_features, **STANDARDISE) if probe else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.num_features, num_classes)
 
@@ -169,7 +171,7 @@ class SaliencyNet(_VideoStreamNet):
         if len(map_size) != 2 or min(map_size) < 1 or hidden < 1:
             raise ValueError(f"map_size must be two positive numbers and hidden positive, got {map_size}, {hidden}.")
         self.map_size = [int(map_size[0]), int(map_size[1])]
-        self.standardise = nn.BatchNorm2d(self.num_features, **_STANDARDISE) if freeze else nn.Identity()
+        self.standardise = nn.BatchNorm2d(self.num_features, **STANDARDISE) if freeze else nn.Identity()
         self.head = nn.Sequential(
             nn.Conv2d(self.num_features, hidden, kernel_size=1),
             nn.ReLU(inplace=True),

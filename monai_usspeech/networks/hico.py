@@ -20,36 +20,82 @@ from torch import Tensor, nn
 from monai_usspeech.networks.heads import ProjectionHead
 from monai_usspeech.networks.resnet_fpn import PyramidNet
 
-__all__ = ["HICO_CODE_FORM", "HICO_LEVELS", "HiCoNet"]
+__all__ = [
+    "HICO_CODE_FORM",
+    "HICO_HEADS",
+    "HICO_LEVELS",
+    "HiCoNet",
+    "check_heads",
+    "hico_heads",
+    "level_side",
+    "read_level",
+]
 
 HICO_LEVELS = {"paper": (2, 4, 5), "code": (2, 3, 5)}
 """Levels of the pyramid that give the local, the medium and the global embedding."""
+
+HICO_HEADS = ("local_head", "medium_head", "global_head")
+"""Names of the heads in :class:`HiCoNet`, in the order of :data:`HICO_LEVELS`."""
 
 HICO_CODE_FORM: dict[str, Any] = {"levels": "code", "head": "flatten", "fpn_norm": None, "classifier": "backbone"}
 """Arguments of :class:`HiCoNet` for the form of the released code."""
 
 
-def _side(size: int, level: int) -> int:
-    """Places along a side of a level; every halving rounds up."""
+_HEADS = ("gap", "flatten")
+_CLASSIFIERS = ("global", "backbone")
+
+
+def level_side(size: int, level: int) -> int:
+    """Places along a side of a level of the pyramid, for an image of ``size`` pixels; every halving rounds up."""
     return math.ceil(size / (1 << level))
+
+
+def hico_heads(
+    levels: Sequence[int], head: str, channels: int, embedding_dim: int, image_size: Sequence[int]
+) -> list[nn.Module]:
+    """The heads of some levels of a pyramid, for what :func:`read_level` reads of them.
+
+    Args:
+        levels: numbers of the levels.
+        head: ``"gap"``: one linear layer on the average; ``"flatten"``: linear, ReLU, linear on all places.
+        channels: channels of every level.
+        embedding_dim: length of the embeddings, and with ``"flatten"`` the hidden width.
+        image_size: height and width of the images; read by ``"flatten"`` alone.
+    """
+    if head == "gap":
+        return [nn.Linear(channels, embedding_dim) for _ in levels]
+    places = [level_side(image_size[0], n) * level_side(image_size[1], n) for n in levels]
+    return [ProjectionHead(channels * count, embedding_dim, hidden=embedding_dim) for count in places]
+
+
+def check_heads(levels: str, head: str, embedding_dim: int, sides: Sequence[int]) -> None:
+    """Check what decides the heads.
+
+    Raises:
+        ValueError: when an argument is out of range.
+    """
+    for name, value, known in (("levels", levels, tuple(HICO_LEVELS)), ("head", head, _HEADS)):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {known}, got {value!r}.")
+    if embedding_dim < 1:
+        raise ValueError(f"embedding_dim must be positive, got {embedding_dim!r}.")
+    if len(sides) != 2 or min(sides) < 1:
+        raise ValueError(f"image_size must be a positive side, or height and width, got {sides}.")
+
+
+def read_level(level: Tensor, flatten: bool) -> Tensor:
+    """What a head reads of a level ``[B, C, h, w]``: its average ``[B, C]``, or all of it ``[B, C * h * w]``."""
+    return level.flatten(1) if flatten else level.mean(dim=(2, 3))
 
 
 def _check(
     levels: str, head: str, classifier: str, embedding_dim: int, num_classes: int | None, sides: Sequence[int]
 ) -> None:
-    for name, value, known in (
-        ("levels", levels, tuple(HICO_LEVELS)),
-        ("head", head, ("gap", "flatten")),
-        ("classifier", classifier, ("global", "backbone")),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {known}, got {value!r}.")
-    if embedding_dim < 1:
-        raise ValueError(f"embedding_dim must be positive, got {embedding_dim!r}.")
+    check_heads(levels, head, embedding_dim, sides)
+    if classifier not in _CLASSIFIERS:
+        raise ValueError(f"classifier must be one of {_CLASSIFIERS}, got {classifier!r}.")
     if num_classes is not None and num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, or None, got {num_classes!r}.")
-    if len(sides) != 2 or min(sides) < 1:
-        raise ValueError(f"image_size must be a positive side, or height and width, got {sides}.")
 
 
 class HiCoNet(PyramidNet):
@@ -115,10 +161,8 @@ class HiCoNet(PyramidNet):
         )
         self.image_size = [int(sides[0]), int(sides[1])]
         self.flatten = head == "flatten"
-        sizes = [channels * (_side(sides[0], n) * _side(sides[1], n) if self.flatten else 1) for n in used]
-        self.local_head = self._head(sizes[0], embedding_dim)
-        self.medium_head = self._head(sizes[1], embedding_dim)
-        self.global_head = self._head(sizes[2], embedding_dim)
+        heads = hico_heads(used, head, channels, embedding_dim, self.image_size)
+        self.local_head, self.medium_head, self.global_head = heads
         self.from_backbone = classifier == "backbone"
         self.classify: nn.Module | None = None
         if num_classes is not None and self.from_backbone:
@@ -126,15 +170,10 @@ class HiCoNet(PyramidNet):
         elif num_classes is not None:
             self.classify = nn.Linear(embedding_dim, num_classes)
 
-    def _head(self, in_features: int, embedding_dim: int) -> nn.Module:
-        if self.flatten:
-            return ProjectionHead(in_features, embedding_dim, hidden=embedding_dim)
-        return nn.Linear(in_features, embedding_dim)
-
     @torch.jit.export
     def summarise(self, level: Tensor) -> Tensor:
         """What a head reads of a level ``[B, C, h, w]``: its average ``[B, C]``, or all of it ``[B, C * h * w]``."""
-        return level.flatten(1) if self.flatten else level.mean(dim=(2, 3))
+        return read_level(level, self.flatten)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Embeddings, and logits where there is a classifier, of one view ``[B, in_channels, H, W]``.

@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from monai_usspeech.networks.checkpoints import read_checkpoint
+from monai_usspeech.networks.matching import match_weights, pyramid_levels_to_match
+from monai_usspeech.networks.pyramid_classifier import PyramidClassifier
 from monai_usspeech.networks.sononet import SonoNetFeatures
 from monai_usspeech.networks.sononet_weights import sononet_width
 
@@ -28,10 +29,6 @@ __all__ = ["InitialisationReport", "load_initialisation"]
 _logger = logging.getLogger(__name__)
 
 _SOURCES = ("auto", "imagenet", "own", "sononet")
-_CLASSIFIERS = ("fc.", "last_linear.", "classifier.", "head.", "adaption.")
-_STEMS = ("conv1.weight", "features.0.0.0.weight")
-# The Cadene layout (pretrainedmodels, MONAI's SENet) differs from timm's in these parts of the names.
-_CADENE = (("layer0.", ""), ("se_module.", "se."), ("last_linear.", "fc."))
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,8 @@ class InitialisationReport:
 
     Attributes:
         loaded: tensors taken from the file.
-        missing: tensors that kept their values; only batch-norm step counters, which old files lack.
+        missing: tensors that kept their values: batch-norm step counters, which old files lack, and the 3 x 3
+            convolutions of pyramid levels that the file's network did not give out, where all levels are read.
         unexpected: tensors of the file left aside: its classifier, and other parts of an own checkpoint.
         adapted: what was changed on the way in, in words.
         untouched: tensors of the network outside the loaded stream(s): its heads, and the other stream.
@@ -72,12 +70,18 @@ def load_initialisation(
     expect inputs normalised with ImageNet's mean and standard deviation, averaged over the colours for grey images;
     SonoNet expects each image standardised on its own and multiplied by 255.
 
+    A network with a pyramid takes the pyramid too, from an own checkpoint that has one;
+    :class:`~monai_usspeech.networks.PyramidClassifier` with ``read_out="heads"`` takes the three heads as well, and
+    refuses every other file. With ``read_out="code"`` it refuses an own checkpoint without a pyramid; from ImageNet
+    weights it takes the backbone alone, as the released code of HiCo does.
+
     Args:
         module: a backbone (see :mod:`monai_usspeech.networks.backbones`), a network with a ``video_stream`` and perhaps
             a ``speech_stream`` (:class:`~monai_usspeech.networks.VideoSpeechNet`,
             :class:`~monai_usspeech.networks.FrameClassifier`, :class:`~monai_usspeech.networks.SaliencyNet`,
-            :class:`~monai_usspeech.networks.HiCoNet`), or a :class:`~monai_usspeech.networks.SonoNet`, which takes its
-            classifier from the file too.
+            :class:`~monai_usspeech.networks.HiCoNet`, :class:`~monai_usspeech.networks.ContrastiveNet`,
+            :class:`~monai_usspeech.networks.PyramidClassifier`), or a :class:`~monai_usspeech.networks.SonoNet`, which
+            takes its classifier from the file too.
         path: a local file (see :func:`~monai_usspeech.networks.read_checkpoint`), or named tensors.
         source: ``"imagenet"``: one backbone in the layout of timm's ``seresnext50_32x4d``, or in Cadene's layout, or in
             timm's or torchvision's layout of ``resnet18``;
@@ -85,8 +89,8 @@ def load_initialisation(
             ``video_stream``; ``"auto"``: whichever the names in the file show.
         stream: ``"video"``, ``"speech"`` or ``"both"``. Names the stream of an own checkpoint to take, and the
             stream(s) of a two-stream ``module`` to load. ``"both"`` needs such a module.
-        prefix: take the tensors under this prefix of the file instead, for networks saved by other code, such as
-            ``"features.R18."`` for HiCo's released code.
+        prefix: take the tensors under this prefix of the file instead, and nothing else, for networks saved by other
+            code, such as ``"features.R18."`` for HiCo's released code, or ``"video_stream."`` to leave a pyramid aside.
 
     Returns:
         What was loaded, kept, left aside, adapted and untouched; also written to the log.
@@ -108,21 +112,39 @@ def load_initialisation(
         start = prefix if prefix is not None else (f"{name}_stream." if own else "")
         found = _under(weights, start, origin)
         _check_sononet(part, found, source, origin)
-        plans.append((part, name, *_match(part, found, origin), start))
-    # Everything is checked before the first tensor is written, so a refused file leaves the network as it was.
-    reports = []
-    for part, name, state, unexpected, adapted, start in plans:
-        missing = [key for key in part.state_dict() if key not in state]
-        part.load_state_dict(state, strict=False)
         place = f"{name}_stream." if part is not module else ""
-        others = [key for key in weights if start and not key.startswith(start)]
-        report = InitialisationReport(
-            tuple(place + key for key in state), tuple(place + key for key in missing), (*unexpected, *others), adapted
-        )
-        reports.append(report)
+        plans.append(_Plan(part, place, start, *match_weights(part, found, origin)))
+    plans += _pyramid_plans(module, weights, own and prefix is None, origin)
+    # Everything is checked before the first tensor is written, so a refused file leaves the network as it was.
+    reports = [plan.carry_out(weights) for plan in plans]
     loaded = {name for report in reports for name in (*report.loaded, *report.missing)}
     untouched = tuple(name for name in module.state_dict() if name not in loaded)
     return _logged(reports, untouched, origin)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be loaded into a part of a network, whose names begin with ``place`` there, ``start`` in the file."""
+
+    part: nn.Module
+    place: str
+    start: str
+    state: dict[str, Tensor]
+    unexpected: tuple[str, ...]
+    adapted: tuple[str, ...]
+
+    def carry_out(self, weights: Mapping[str, Tensor]) -> InitialisationReport:
+        """Load the part; tensors of the file outside it are left aside."""
+        missing = [key for key in self.part.state_dict() if key not in self.state]
+        self.part.load_state_dict(self.state, strict=False)
+        named = self.place if self.place == self.start else ""
+        others = [key for key in weights if self.start and not key.startswith(self.start)]
+        return InitialisationReport(
+            tuple(self.place + key for key in self.state),
+            tuple(self.place + key for key in missing),
+            (*(named + key for key in self.unexpected), *others),
+            self.adapted,
+        )
 
 
 def _targets(module: nn.Module, stream: str) -> list[tuple[nn.Module, str]]:
@@ -139,6 +161,31 @@ def _targets(module: nn.Module, stream: str) -> list[tuple[nn.Module, str]]:
     if absent:
         raise ValueError(f"the network has no {absent[0]}_stream (VideoSpeechNet with pairs=False has none either).")
     return [(part, name) for part, name in parts if part is not None]
+
+
+def _pyramid_plans(module: nn.Module, weights: Mapping[str, Tensor], own: bool, origin: str) -> list[_Plan]:
+    """What to take from an own file beside the stream: its pyramid, and the heads that a classifier reads."""
+    parts: list[str] = getattr(module, "initialised_parts", [])
+    present = [part for part in parts if any(name.startswith(f"{part}.") for name in weights)]
+    projects = isinstance(module, PyramidClassifier) and len(module.projections) > 0
+    if not own or "pyramid" not in present:
+        if isinstance(module, PyramidClassifier) and (own or not projects):
+            raise ValueError(
+                f"{origin}: holds no pyramid for the PyramidClassifier, which trains only the top of its own; give a"
+                " checkpoint of a HiCoNet, or evaluate this one with FrameClassifier."
+            )
+        return []
+    absent = [part for part in parts if part not in present]
+    if absent:
+        raise ValueError(f"{origin}: has a pyramid but no {absent[0]}; give a checkpoint of a HiCoNet.")
+    plans = []
+    for name in present:
+        part, found = module.get_submodule(name), _under(weights, f"{name}.", origin)
+        kept, aside = pyramid_levels_to_match(part, found)
+        # Whoever reads given levels needs all of them; random projections read a level as it was drawn.
+        match = match_weights(part, found, origin, name, kept if projects else (), aside)
+        plans.append(_Plan(part, f"{name}.", f"{name}.", *match))
+    return plans
 
 
 def _under(weights: Mapping[str, Tensor], start: str, origin: str) -> dict[str, Tensor]:
@@ -164,53 +211,6 @@ def _check_sononet(module: nn.Module, found: Mapping[str, Tensor], source: str, 
             f"{origin}: holds SonoNet-{width} weights, but the network is a {kind};"
             f' build it with backbone="sononet{width}".'
         )
-
-
-def _match(
-    module: nn.Module, found: dict[str, Tensor], origin: str
-) -> tuple[dict[str, Tensor], tuple[str, ...], tuple[str, ...]]:
-    """The tensors to load, those of the file's classifier, and what was adapted; refuses anything that does not fit."""
-    adapted = []
-    if any(name.startswith("layer0.") for name in found):
-        found = {_timm_name(name): value for name, value in found.items()}
-        adapted.append("names from Cadene's layout; its stem pools without padding, ours with, as timm's does")
-    wanted = module.state_dict()
-    for stem in _STEMS:
-        if stem in wanted and stem in found and wanted[stem].ndim == found[stem].ndim == 4:
-            channels, given = wanted[stem].shape[1], found[stem].shape[1]
-            if {channels, given} == {1, 3}:
-                kernel = found[stem]
-                found[stem] = adapt_input_conv(1, kernel) if channels == 1 else kernel.repeat(1, 3, 1, 1) / 3
-                adapted.append(f"{stem}: {given} channels {'summed' if channels == 1 else 'spread'} to {channels}")
-    extra = [name for name in found if name not in wanted]
-    strange = [name for name in extra if not name.startswith(_CLASSIFIERS)]
-    missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
-    shapes = [
-        f"{name} {tuple(found[name].shape)} in the file, {tuple(wanted[name].shape)} in the network"
-        for name in wanted
-        if name in found and wanted[name].shape != found[name].shape
-    ]
-    problems = [
-        f"{len(names)} {what} ({'; '.join(names[:3])}{'; ...' if len(names) > 3 else ''})"
-        for names, what in (
-            (missing, "tensors missing from the file"),
-            (shapes, "tensors of another shape"),
-            (strange, "tensors of the file without a place in the network"),
-        )
-        if names
-    ]
-    if problems:
-        raise ValueError(
-            f"{origin}: does not fit this {type(module).__name__} of {len(wanted)} tensors: {', '.join(problems)}. "
-            "Nothing was loaded; build the network with the backbone that the file was trained with."
-        )
-    return {name: found[name] for name in wanted if name in found}, tuple(extra), tuple(adapted)
-
-
-def _timm_name(name: str) -> str:
-    for cadene, timm in _CADENE:
-        name = name.replace(cadene, timm)
-    return name
 
 
 def _logged(reports: list[InitialisationReport], untouched: tuple[str, ...], origin: str) -> InitialisationReport:

@@ -124,8 +124,8 @@ class FeaturePyramid(nn.Module):
 class PyramidNet(nn.Module):
     """A residual backbone called ``video_stream`` and a :class:`FeaturePyramid` on its four stages.
 
-    :func:`~monai_usspeech.networks.load_initialisation` reads weights into the backbone of this network, and takes it
-    out of a checkpoint of it.
+    :func:`~monai_usspeech.networks.load_initialisation` reads weights into the backbone of this network, and into its
+    pyramid where the file has one; it takes the backbone out of a checkpoint of this network.
 
     Args:
         backbone: name in :data:`monai_usspeech.networks.BACKBONES`; any but SonoNet, whose blocks are no stages.
@@ -141,6 +141,8 @@ class PyramidNet(nn.Module):
         video_stream: the backbone.
         pyramid: the feature pyramid.
         num_features: channels of C5.
+        initialised_parts: names of the parts, beside the backbone, that ``load_initialisation`` takes from a checkpoint
+            of a network with a pyramid.
 
     Raises:
         ValueError: for an unknown backbone or an argument out of range.
@@ -168,6 +170,7 @@ class PyramidNet(nn.Module):
         if not isinstance(stream, ResNet):
             raise ValueError(f'backbone "{backbone}" has no four stages to build a pyramid on; "resnet18" has.')
         self.in_channels = in_channels
+        self.initialised_parts = ["pyramid"]
         self.video_stream = stream
         self.num_features = int(stream.num_features)
         self.out_levels = sorted(set(out_levels))

@@ -7,8 +7,9 @@
 order in which it is gone through.
 
 Plan
-    ``settings`` (what a study is), ``reading`` (from a configuration, refusing what means nothing), ``plan`` (its
-    cells, with their commands), ``proof`` (nobody is trained and tested on), ``study_file`` (``study.json``).
+    ``settings`` (what a study is), ``reading`` (from a configuration, refusing what means nothing), ``study_data`` (a
+    scan store or an image set: who is in it and in which fold), ``plan`` (its cells, with their commands), ``proof``
+    (nobody is trained and tested on), ``study_file`` (``study.json``).
 Run
     ``cells`` (what a cell computes, and what became of it), ``runner`` (several at a time), ``cell_process`` (one of
     them, its log and record), ``lock`` (one process in a folder), ``interruption`` (being told to stop), ``progress``
@@ -16,8 +17,9 @@ Run
 Report
     ``collect`` (reads the folder); then numbers: ``subject_scores`` (per test subject), ``statistics`` (spread,
     differences, intervals), ``reported_metrics`` (which are shown, and how), ``analysis`` (all of a task); then words
-    and tables: ``tables``, ``table_notes`` (the sentences under them), ``table_format`` (as Markdown and CSV); then the
-    page: ``report_pictures``, ``report_record`` (what makes it again), ``report_page`` (HTML), ``report`` (all of it).
+    and tables: ``tables``, ``class_tables`` (single classes), ``table_notes`` (the sentences under them),
+    ``table_format`` (as Markdown and CSV); then the page: ``report_pictures``, ``position_picture`` (scores over the
+    number that methods differ in), ``report_record`` (what makes it again), ``report_page`` (HTML), ``report`` (all).
 
 Running and reporting meet in the folder alone: the report reads files, and needs no run.
 """

@@ -17,7 +17,7 @@ from monai_usspeech.studies.settings import PRETRAIN_STAGE, cell_name
 
 __all__ = ["CellPosition", "CollectedCell", "CollectedStudy", "collect_study"]
 
-_KINDS = ("standard_plane", "gaze_saliency", "retrieval")
+_KINDS = ("standard_plane", "image_set", "gaze_saliency", "retrieval")
 _CELL = re.compile(r"fold(\d+)-seed(\d+)")
 CellPosition = tuple[str, str, int, int]
 """Task (or ``"pretrain"``), method, fold, seed."""
@@ -109,7 +109,8 @@ class CollectedStudy:
         return [cell for cell in self.cells.values() if not cell.finished]
 
     def task_kind(self, task: str) -> str:
-        """What a task measures: ``"standard_plane"``, ``"gaze_saliency"``, ``"retrieval"`` or another word.
+        """What a task measures: ``"standard_plane"``, ``"image_set"``, ``"gaze_saliency"``, ``"retrieval"`` or
+        another word.
 
         It is what the finished runs say of themselves; before there are any, what the task's key begins with.
         """

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from monai_usspeech.data.files import InputError
-from monai_usspeech.data.store import ScanStore
 from monai_usspeech.studies.cells import cell_state, check_cells
 from monai_usspeech.studies.interruption import StudyInterrupted
 from monai_usspeech.studies.plan import PROGRAM, StudyCell, deal_out, plan_cells
@@ -22,7 +21,8 @@ from monai_usspeech.studies.reading import read_study
 from monai_usspeech.studies.report import write_report
 from monai_usspeech.studies.runner import CellOutcome, run_cells
 from monai_usspeech.studies.settings import StudySettings
-from monai_usspeech.studies.study_file import check_study_folder, store_facts, write_study
+from monai_usspeech.studies.study_data import open_study_data
+from monai_usspeech.studies.study_file import check_study_folder, write_study
 
 __all__ = ["StudyPlan", "plan_study", "report_study", "run_study", "show_study", "study_config_folders"]
 
@@ -32,8 +32,10 @@ _LEVELS = 3  # configs/studies/x.json: its folder, configs, and the repository
 class StudyPlan(NamedTuple):
     """A study that has been checked and can run.
 
-    ``cells`` are all of it, ``part`` those of this call; ``subjects`` is everyone, ``held_out`` the test subjects of
-    each fold, ``data`` what :func:`~monai_usspeech.studies.study_file.store_facts` says.
+    ``cells`` are all of it, ``part`` those of this call; ``subjects`` is everyone that pretraining can learn from,
+    ``held_out`` the test subjects of each fold, ``data`` what the data say of themselves (see
+    :class:`~monai_usspeech.studies.study_data.StudyData`), with those of the pretraining under ``pretraining`` where
+    they are others.
     """
 
     study: StudySettings
@@ -76,15 +78,18 @@ def plan_study(settings: Mapping[str, Any], folders: Sequence[str | Path] | None
         InputError: for unknown keys and names, missing files, a subject on both sides, a folder of another study.
     """
     study = read_study(settings, study_config_folders() if folders is None else folders)
-    store = ScanStore(study.dataset_dir)
-    data = store_facts(store)
+    tested = open_study_data(study.dataset_dir)
+    learned = tested if study.pretrain_dir is None else open_study_data(study.pretrain_dir)
+    data = tested.facts() | ({} if learned is tested else {"pretraining": learned.facts()})
     check_study_folder(study, data)
-    held_out = study_folds(study, store)
-    cells = plan_cells(study, held_out)
-    prove_disjoint(cells, store.subjects, held_out)
+    held_out = study_folds(study, tested)
+    everyone = set(learned.subjects)
+    excluded = {fold: tuple(name for name in test if name in everyone) for fold, test in held_out.items()}
+    cells = plan_cells(study, held_out, excluded)
+    prove_disjoint(cells, learned.subjects, held_out)
     check_cells(cells)
     prove_splits(cells, held_out)
-    return StudyPlan(study, cells, deal_out(cells, *study.cells), store.subjects, held_out, data)
+    return StudyPlan(study, cells, deal_out(cells, *study.cells), learned.subjects, held_out, data)
 
 
 def run_study(

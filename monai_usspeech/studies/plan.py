@@ -30,7 +30,7 @@ class StudyCell:
     Args:
         stage: ``"pretrain"`` or the name of a task.
         method: the method's name.
-        fold: the fold that is tested.
+        fold: the fold that is tested; of a pretraining that several share, the first.
         seed: the run's seed.
         folder: the run's ``output_dir``.
         files: its configuration files, absolute.
@@ -58,8 +58,9 @@ class StudyCell:
 
     @property
     def chain(self) -> tuple[str, int, int]:
-        """Cells that depend on each other have this in common."""
-        return self.method, self.fold, self.seed
+        """Cells that depend on each other have this in common: method, fold and seed of the pretraining, if any."""
+        first = self.needs or self
+        return first.method, first.fold, first.seed
 
     def command(self, program: Sequence[str] = PROGRAM) -> list[str]:
         """The command line, word by word."""
@@ -72,8 +73,11 @@ class StudyCell:
 def command_word(value: Any) -> str:
     """A value as a word of a command line that MONAI's command reads back as the same value.
 
-    Words that would be read as something else (``"1e3"``, ``"a,b"``, a path with ``#``) are quoted.
+    Words that would be read as something else (``"1e3"``, ``"a,b"``, a path with ``#``) are quoted. None is given as an
+    expression: MONAI drops a plain None, and the configuration's own value would stand.
     """
+    if value is None:
+        return "$None"
     if isinstance(value, tuple):
         value = list(value)
     if isinstance(value, str):
@@ -81,24 +85,33 @@ def command_word(value: Any) -> str:
     return repr(value)
 
 
-def plan_cells(study: StudySettings, held_out: Mapping[int, Sequence[str]]) -> list[StudyCell]:
+def plan_cells(
+    study: StudySettings, held_out: Mapping[int, Sequence[str]], excluded: Mapping[int, Sequence[str]] | None = None
+) -> list[StudyCell]:
     """All cells of a study, each after the one it needs; one fold and seed of all methods before the next.
+
+    Folds whose pretraining leaves out the same subjects, as it does on data in which nobody is tested, share it: it is
+    that of the first of them.
 
     Args:
         study: the settings.
         held_out: the test subjects of each fold.
+        excluded: those of them that are in the data of the pretraining, default all.
 
     Raises:
         InputError: when a configuration file or a method's weights file is not there.
     """
-    cells = []
+    cells: list[StudyCell] = []
+    excluded = held_out if excluded is None else excluded
     weights = _initialisations(study)
+    pretraining: dict[tuple[str, int, tuple[str, ...]], StudyCell] = {}
     for seed in study.seeds:
         for fold in study.folds:
             for name, method in study.methods.items():
-                needs = None
-                if method.pretrain is not None:
-                    needs = _pretrain_cell(study, method, weights[name], fold, seed, held_out[fold])
+                key = (method.pretrained_as, seed, tuple(excluded[fold]))
+                needs = pretraining.get(key)
+                if method.pretrain is not None and needs is None:
+                    needs = pretraining[key] = _pretrain_cell(study, method, weights[name], fold, seed, excluded[fold])
                     cells.append(needs)
                 for task in study.tasks.values():
                     if task.methods is None or name in task.methods:
@@ -137,20 +150,20 @@ def _folder(study: StudySettings, stage: str, method: str, fold: int, seed: int)
 def _pretrain_cell(
     study: StudySettings, method: StudyMethod, weights: str | None, fold: int, seed: int, held_out: Sequence[str]
 ) -> StudyCell:
-    where = f"all_methods: {method.name}: pretrain"
-    folder = _folder(study, PRETRAIN_STAGE, method.name, fold, seed)
+    name = method.pretrained_as
+    where = f"all_methods: {name}: pretrain"
+    folder = _folder(study, PRETRAIN_STAGE, name, fold, seed)
     values = {
-        "dataset_dir": str(Path(study.dataset_dir).resolve()),
+        "dataset_dir": str(Path(study.pretrain_data).resolve()),
         "output_dir": str(folder),
         "seed": seed,
         "initialisation": weights,
         **study.pretrain_options,
-        "exclude_subjects": list(held_out),
+        **method.pretrain_values,
+        "exclude_subjects": list(held_out) or None,
     }
     files = _files(study, where, study.pretrain, method.pretrain or (), study.pretrain_preset)
-    return StudyCell(
-        PRETRAIN_STAGE, method.name, fold, seed, folder, files, run_id="run", values=values, product="model.pt"
-    )
+    return StudyCell(PRETRAIN_STAGE, name, fold, seed, folder, files, run_id="run", values=values, product="model.pt")
 
 
 def _downstream_cell(
@@ -181,7 +194,10 @@ def _downstream_cell(
         **method.options,
         **method.task_options.get(task.name, {}),
     }
-    files = _files(study, f"all_tasks: {task.name}: configs", task.configs, study.downstream_preset)
+    where = f"all_tasks: {task.name}: configs"
+    files = _files(study, where, task.configs)
+    files += _files(study, f"all_methods: {method.name}: downstream", method.downstream)
+    files += _files(study, "downstream_preset", study.downstream_preset)
     return StudyCell(task.name, method.name, fold, seed, folder, files, task.run, values, task.product, needs)
 
 

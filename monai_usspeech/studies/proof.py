@@ -12,26 +12,23 @@ from monai.bundle import ConfigParser
 
 from monai_usspeech.data.files import InputError
 from monai_usspeech.data.folds import check_disjoint
-from monai_usspeech.data.splits import SubjectSplit, subject_split
-from monai_usspeech.data.store import ScanStore
+from monai_usspeech.data.splits import SubjectSplit
 from monai_usspeech.engines.weights import check_unseen
 from monai_usspeech.studies.cells import cell_parser
 from monai_usspeech.studies.plan import StudyCell
 from monai_usspeech.studies.settings import PRETRAIN_STAGE, StudySettings
+from monai_usspeech.studies.study_data import StudyData
 
 __all__ = ["prove_disjoint", "prove_splits", "study_folds"]
 
 
-def study_folds(study: StudySettings, store: ScanStore) -> dict[int, tuple[str, ...]]:
+def study_folds(study: StudySettings, data: StudyData) -> dict[int, tuple[str, ...]]:
     """The test subjects of each fold of the study, sorted.
 
     Raises:
-        InputError: for folds that the store has too few subjects for.
+        InputError: for folds that the data have too few subjects for.
     """
-    return {
-        fold: tuple(sorted(subject_split(store, n_folds=study.n_folds, fold=fold, seed=study.split_seed).test))
-        for fold in study.folds
-    }
+    return {fold: data.test_subjects(study.n_folds, fold, study.split_seed) for fold in study.folds}
 
 
 def prove_disjoint(cells: Sequence[StudyCell], subjects: Iterable[str], held_out: Mapping[int, Sequence[str]]) -> None:
@@ -39,7 +36,7 @@ def prove_disjoint(cells: Sequence[StudyCell], subjects: Iterable[str], held_out
 
     Args:
         cells: the planned cells.
-        subjects: everyone in the store.
+        subjects: everyone in the data that pretraining learns from.
         held_out: the test subjects of each fold.
 
     Raises:
@@ -51,14 +48,20 @@ def prove_disjoint(cells: Sequence[StudyCell], subjects: Iterable[str], held_out
     for cell in cells:
         test = held_out[cell.fold]
         if cell.stage == PRETRAIN_STAGE:
-            trained = everyone - set(cell.values.get("exclude_subjects") or ())
-            if cell.values.get("subjects") is not None:
-                trained &= set(cell.values["subjects"])
+            trained = _pretrained_on(cell, everyone)
             check_disjoint(**{f"training of {cell.name}": trained, f"test subjects of fold {cell.fold}": test})
-        elif cell.needs is not None and (cell.needs.stage, cell.needs.chain) != (PRETRAIN_STAGE, cell.chain):
-            raise InputError(f"{cell.name}: starts from {cell.needs.name}, which leaves out other subjects.")
+        elif cell.needs is not None:
+            if cell.needs.stage != PRETRAIN_STAGE or _pretrained_on(cell.needs, everyone) & set(test):
+                raise InputError(f"{cell.name}: starts from {cell.needs.name}, which leaves out other subjects.")
         if cell.needs is None and cell.values.get("initialisation") is not None:
             check_unseen(str(cell.values["initialisation"]), test)
+
+
+def _pretrained_on(cell: StudyCell, everyone: set[str]) -> set[str]:
+    """Whom a pretraining learns from, by the values it will be given."""
+    trained = everyone - set(cell.values.get("exclude_subjects") or ())
+    chosen = cell.values.get("subjects")
+    return trained if chosen is None else trained & set(chosen)
 
 
 def prove_splits(cells: Sequence[StudyCell], held_out: Mapping[int, Sequence[str]]) -> None:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,7 +38,7 @@ def read_study(values: Mapping[str, Any], folders: Sequence[str | Path] = ()) ->
     """
     known = {item.name for item in fields(StudySettings)} - {"folders"} | {"all_methods", "all_tasks"}
     _refuse_unknown("study", values, known)
-    methods = _entries(StudyMethod, "all_methods", values)
+    methods = _with_pretraining_of_others(_entries(StudyMethod, "all_methods", values))
     tasks = _entries(StudyTask, "all_tasks", values)
     for method in methods.values():
         _refuse_unknown(f"all_methods: {method.name}: task_options", method.task_options, tasks)
@@ -66,6 +67,10 @@ def _finish(given: dict[str, Any], folders: Sequence[str | Path]) -> StudySettin
         if not isinstance(given.get(name), (str, Path)) or not str(given[name]):
             raise InputError(f"{name}: is {given.get(name)!r}; give a word.")
         given[name] = str(given[name])
+    if given.get("pretrain_dir") is not None:
+        if not isinstance(given["pretrain_dir"], (str, Path)) or not str(given["pretrain_dir"]):
+            raise InputError(f"pretrain_dir: is {given['pretrain_dir']!r}; give a scan store or a datalist, or null.")
+        given["pretrain_dir"] = str(given["pretrain_dir"])
     n_folds = given["n_folds"]
     given["folds"] = _numbers("folds", given.get("folds", range(n_folds)))
     given["seeds"] = _numbers("seeds", given.get("seeds", StudySettings.seeds))
@@ -98,12 +103,17 @@ def _entries(kind: type[Entry], group: str, values: Mapping[str, Any]) -> dict[s
         where = f"{group}: {name}"
         if not _NAME.fullmatch(str(name)) or name == PRETRAIN_STAGE:
             raise InputError(f"{where}: cannot name a folder here; use letters, digits, '_' and '-', not \"pretrain\".")
-        _refuse_unknown(where, entry, {item.name for item in fields(kind)} - {"name"})
+        known = {item.name for item in fields(kind)} - {"name"}
+        _refuse_unknown(where, entry, known)
         given = dict(entry)
-        for key in ("pretrain", "configs", "methods"):
+        for key in ("pretrain", "configs", "methods", "downstream"):
             if given.get(key) is not None:
                 given[key] = _words(f"{where}: {key}", given[key])
-        given["options"] = _options(f"{where}: options", given.get("options") or {})
+        for key in ("options", "pretrain_values"):
+            if key in known:
+                given[key] = _options(f"{where}: {key}", given.get(key) or {})
+        if given.get("position") is not None:
+            given["position"] = _number(f"{where}: position", given["position"])
         if given.get("task_options"):
             given["task_options"] = {
                 task: _options(f"{where}: task_options: {task}", of) for task, of in given["task_options"].items()
@@ -112,6 +122,28 @@ def _entries(kind: type[Entry], group: str, values: Mapping[str, Any]) -> dict[s
             raise InputError(f"{where}: has no configs; name the configuration files of its cells.")
         entries[str(name)] = kind(**{"title": str(name), **given, "name": str(name)})
     return entries
+
+
+def _with_pretraining_of_others(methods: dict[str, StudyMethod]) -> dict[str, StudyMethod]:
+    """The methods, each that uses the pretraining of another one with that one's files and values."""
+    resolved = {}
+    for name, method in methods.items():
+        where = f"all_methods: {name}: pretrain_of"
+        if method.pretrain_of is not None:
+            _known_name(where, method.pretrain_of, methods)
+            owner = methods[method.pretrain_of]
+            if method.pretrain is not None or method.pretrain_values or method.initialisation is not None:
+                raise InputError(f"{where}: what it starts from is {owner.name}'s; take pretrain, pretrain_values and"
+                                 " initialisation out.")  # fmt: skip
+            if owner.pretrain is None or owner.pretrain_of is not None:
+                raise InputError(f"{where}: {owner.name} has no pretraining of its own; name a method that has.")
+            method = replace(method, pretrain=owner.pretrain, pretrain_values=owner.pretrain_values,
+                             initialisation=owner.initialisation)  # fmt: skip
+        if method.pretrain_values and method.pretrain is None:
+            raise InputError(f"all_methods: {name}: pretrain_values: the method has no pretraining; give pretrain too,"
+                             " [] for the study's own configuration.")  # fmt: skip
+        resolved[name] = method
+    return resolved
 
 
 def _chosen(field_name: str, names: Any, known: Mapping[str, Any], usual: list[str]) -> list[str]:
@@ -133,6 +165,12 @@ def _words(where: str, value: Any) -> tuple[str, ...]:
 def _whole(where: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"{where}: is {value!r}; give a whole number from {least} on.")
+    return value
+
+
+def _number(where: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InputError(f"{where}: is {value!r}; give a number.")
     return value
 
 

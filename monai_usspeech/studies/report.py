@@ -18,14 +18,15 @@ from pathlib import Path
 import monai_usspeech
 from monai_usspeech.data.files import atomic_file
 from monai_usspeech.studies.analysis import TaskAnalysis, analyse_task
+from monai_usspeech.studies.class_tables import class_table
 from monai_usspeech.studies.collect import CollectedStudy, collect_study
 from monai_usspeech.studies.progress import duration
 from monai_usspeech.studies.report_page import html_box, html_details, html_facts, html_list, html_page, html_table
-from monai_usspeech.studies.report_pictures import plane_classes, run_pictures, task_pictures
+from monai_usspeech.studies.report_pictures import run_pictures, task_classes, task_pictures
 from monai_usspeech.studies.report_record import data_of, record_section, synthetic_words
 from monai_usspeech.studies.table_format import ReportTable, table_csv, table_markdown
 from monai_usspeech.studies.table_notes import task_title
-from monai_usspeech.studies.tables import class_table, difference_table, interval_table, numbers_csv, score_table
+from monai_usspeech.studies.tables import difference_table, interval_table, numbers_csv, score_table
 
 __all__ = ["write_report"]
 
@@ -102,13 +103,13 @@ def _tables(study: CollectedStudy, task: TaskAnalysis) -> dict[str, ReportTable]
         "scores": score_table(study, task),
         "differences": difference_table(study, task),
         "intervals": interval_table(study, task),
-        "classes": class_table(study, task, plane_classes(study.of_task(task.key))),
+        "classes": class_table(study, task, task_classes(study.of_task(task.key))),
     }
     return {name: table for name, table in tables.items() if table is not None}
 
 
 def _task_section(study: CollectedStudy, task: TaskAnalysis, tables: dict[str, ReportTable]) -> str:
-    folded = "classes"  # long, and for a second look
+    folded = "" if task.kind == "image_set" else "classes"  # of planes: long, and for a second look
     shown = [html_table(table) for name, table in tables.items() if name != folded]
     if folded in tables:
         shown.append(html_details(tables[folded].title, html_table(tables[folded])))
@@ -170,10 +171,12 @@ def _one_line(text: str, limit: int = 200) -> str:
 
 
 def _pretraining(study: CollectedStudy) -> str:
-    """Loss curves and sampled pairs of every pretrained method."""
+    """Loss curves and sampled pairs or views of every pretrained method."""
     order = list(study.methods)
     cells = [cell for cell in study.pretraining.values() if cell.method in order]
     cells.sort(key=lambda cell: (order.index(cell.method), cell.fold, cell.seed))
     curves = run_pictures(cells, study, "curves.png", "Training curves")
     pairs = run_pictures(cells, study, "pairs.png", "One batch as the network sees it")
-    return curves + (html_details("Sampled pairs", pairs) if pairs else "")
+    views = run_pictures(cells, study, "views.png", "Frames as they are read, and the views that the network sees")
+    curves += html_details("Sampled pairs", pairs) if pairs else ""
+    return curves + (html_details("Views", views) if views else "")

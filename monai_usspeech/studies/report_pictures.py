@@ -19,12 +19,14 @@ from monai_usspeech.handlers.figures import figure_bytes, new_figure
 from monai_usspeech.handlers.saliency_picture import saliency_figure
 from monai_usspeech.studies.analysis import TaskAnalysis
 from monai_usspeech.studies.collect import CollectedCell, CollectedStudy
+from monai_usspeech.studies.position_picture import position_section
 from monai_usspeech.studies.report_page import html_figure, html_list
 
-__all__ = ["plane_classes", "run_pictures", "task_pictures"]
+__all__ = ["run_pictures", "task_classes", "task_pictures"]
 
 _PRIMARY = {
     "standard_plane": ("f1", "recall", "precision"),
+    "image_set": ("accuracy", "f1", "recall", "precision"),
     "gaze_saliency": ("kl", "nss", "auc_judd", "cc"),
     "retrieval": ("video_to_speech_r1", "video_to_speech_r5", "speech_to_video_r1", "speech_to_video_r5"),
 }
@@ -33,8 +35,8 @@ _SIDE_BY_SIDE = 3  # confusion matrices in one row: more would be too small to r
 logger = logging.getLogger(__name__)
 
 
-def plane_classes(cells: Sequence[CollectedCell]) -> list[str]:
-    """The class names that the runs of a plane task wrote, else the package's."""
+def task_classes(cells: Sequence[CollectedCell]) -> list[str]:
+    """The class names that the runs of a task wrote, else the package's planes."""
     told = (cell.results.get("details", {}).get("classes") for cell in cells if cell.finished)
     return [str(name) for name in next((names for names in told if names), PLANES)]
 
@@ -43,10 +45,12 @@ def task_pictures(study: CollectedStudy, task: TaskAnalysis) -> str:
     """The pictures of one task as HTML. A picture whose file is broken is left out, with a line in its place."""
     kinds: dict[str, tuple[Callable[[CollectedStudy, TaskAnalysis], str], ...]] = {
         "standard_plane": (_confusions, _grad_cams),
+        "image_set": (_confusions, _grad_cams),
         "gaze_saliency": (_overlays,),
         "retrieval": (_embeddings,),
     }
-    return "\n".join(_or_note(partial(draw, study, task)) for draw in (_run_dots, *kinds.get(task.kind, ())))
+    drawn = (_positions, _run_dots, *kinds.get(task.kind, ()))
+    return "\n".join(_or_note(partial(draw, study, task)) for draw in drawn)
 
 
 def run_pictures(cells: Sequence[CollectedCell], study: CollectedStudy, name: str, what: str) -> str:
@@ -85,6 +89,12 @@ def _or_note(draw: Callable[[], str]) -> str:
         return html_list([f"A picture is left out: {error}"], "notes")
 
 
+def _positions(study: CollectedStudy, task: TaskAnalysis) -> str:
+    """The first metrics over the position of the methods, for studies whose methods differ in a number."""
+    metrics = [metric for metric in task.metrics if metric.key in _PRIMARY.get(task.kind, ())[:2]] or task.metrics[:2]
+    return position_section(study, task, metrics, _DPI) if task.scored else ""
+
+
 def _run_dots(study: CollectedStudy, task: TaskAnalysis) -> str:
     """Every run as a dot, the mean as a line: what the numbers of the table rest on."""
     metrics = [m for m in task.metrics if m.key in _PRIMARY.get(task.kind, [m.key for m in task.metrics[:4]])]
@@ -116,7 +126,7 @@ def _run_dots(study: CollectedStudy, task: TaskAnalysis) -> str:
 
 def _confusions(study: CollectedStudy, task: TaskAnalysis) -> str:
     """Confusion matrices of the first seed, folds summed."""
-    classes, seed = plane_classes(study.of_task(task.key)), study.seeds[0]
+    classes, seed = task_classes(study.of_task(task.key)), study.seeds[0]
     matrices = []
     for method, cells in task.statistics.items():
         folds = [statistics.values.sum(axis=0) for (_, s), statistics in cells.items() if s == seed]
@@ -128,7 +138,8 @@ def _confusions(study: CollectedStudy, task: TaskAnalysis) -> str:
     for start in range(0, len(matrices), _SIDE_BY_SIDE):
         shown = matrices[start : start + _SIDE_BY_SIDE]
         names = ", ".join(title for title, _ in shown)
-        caption = f"Share of the frames of each plane (row) that were called so (column); seed {seed}, folds summed."
+        what = "frames of each plane" if task.kind == "standard_plane" else "images of each class"
+        caption = f"Share of the {what} (row) that were called so (column); seed {seed}, folds summed."
         png = figure_bytes(confusion_figure(shown, classes), _DPI)
         figures.append(html_figure(png, f"Confusion matrices: {names}.", caption))
     return "\n".join(figures)

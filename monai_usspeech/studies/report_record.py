@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from monai_usspeech.data.files import InputError, read_json
 from monai_usspeech.studies.collect import CollectedCell, CollectedStudy
@@ -18,22 +19,35 @@ from monai_usspeech.studies.table_format import ReportCell, ReportTable
 
 __all__ = ["data_of", "record_section", "synthetic_words"]
 
+_COUNTED = ("scans", "subjects", "hours", "images", "groups")
+
 
 def data_of(study: CollectedStudy) -> str:
-    """What the study was made with, in a few words: names or folder, scans, subjects and hours; empty if not told."""
+    """What the study was made with, in a few words: names or folder, and counts; empty if not told.
+
+    Data that are for pretraining alone come behind.
+    """
     data = study.plan.get("data") or {}
+    return "; ".join(part for part in (_told(data), _told(data.get("pretraining") or {}, "pretraining on ")) if part)
+
+
+def _told(data: Mapping[str, Any], before: str = "") -> str:
     words = ", ".join(map(str, data.get("names") or [data.get("store") or ""]))
-    counts = ", ".join(f"{data[key]:.4g} {key}" for key in ("scans", "subjects", "hours") if data.get(key))
-    return "; ".join(part for part in (words, counts) if part)
+    numbers = {key: data[key] for key in _COUNTED if data.get(key)}
+    counts = ", ".join(f"{n:,} {key}" if isinstance(n, int) else f"{n:.4g} {key}" for key, n in numbers.items())
+    told = "; ".join(part for part in (words, counts) if part)
+    return before + told if told else ""
 
 
 def synthetic_words(study: CollectedStudy) -> str:
     """The words by which the data call themselves synthetic; empty when they do not.
 
-    Looked at are the names and the folder of the data, and the name and the description of the study.
+    Looked at are the names and the folders of the data, and the name and the description of the study.
     """
     data = study.plan.get("data") or {}
-    words = [*(data.get("names") or ()), data.get("store"), study.plan.get("name"), study.plan.get("description")]
+    words: list[object] = [study.plan.get("name"), study.plan.get("description")]
+    for part in (data.get("pretraining") or {}, data):
+        words = [*(part.get("names") or ()), part.get("store"), *words]
     found = (str(word) for word in words if word and re.search(r"synthetic|phantom", str(word), re.IGNORECASE))
     return next(found, "")
 
@@ -62,7 +76,11 @@ def _methods(study: CollectedStudy) -> ReportTable:
     for method, entry in study.methods.items():
         start = entry.get("initialisation")
         pretrain = entry.get("pretrain")
-        files = "–" if pretrain is None else ", ".join(pretrain)
+        files = "–" if pretrain is None else ", ".join(pretrain) or "the study's own"
+        files += "".join(f"; {name} {value}" for name, value in (entry.get("pretrain_values") or {}).items())
+        if entry.get("pretrain_of"):
+            files = f"that of {entry['pretrain_of']}"
+        files += "".join(f"; downstream {name}" for name in entry.get("downstream") or ())
         begins = str(start or "random") + (", then pretraining" if pretrain is not None else "")
         rows.append((study.title(method), method, begins, files, str(entry.get("note") or "")))
     return _table("methods", "Methods", ("Method", "Key", "Starts from", "Pretraining", "Note"), rows)

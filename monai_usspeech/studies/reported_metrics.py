@@ -11,7 +11,7 @@ import numpy as np
 
 from monai_usspeech.metrics.retrieval import RECALLS
 
-__all__ = ["REPORTED", "ReportedMetric"]
+__all__ = ["CLASSIFICATION_KINDS", "REPORTED", "ReportedMetric"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,12 @@ REPORTED: dict[str, tuple[ReportedMetric, ...]] = {
         ReportedMetric("f1", "F1", percent=True),
         ReportedMetric("accuracy", "Accuracy", percent=True),
     ),
+    "image_set": (
+        ReportedMetric("accuracy", "Accuracy", percent=True),
+        ReportedMetric("precision", "Precision", percent=True),
+        ReportedMetric("recall", "Recall", percent=True),
+        ReportedMetric("f1", "F1", percent=True),
+    ),
     "gaze_saliency": (
         ReportedMetric("kl", "KL", "down"),
         ReportedMetric("nss", "NSS"),
@@ -70,3 +76,6 @@ REPORTED: dict[str, tuple[ReportedMetric, ...]] = {
     "retrieval": (*_recalls("video_to_speech", "V→S"), *_recalls("speech_to_video", "S→V")),
 }
 """The metrics of each kind of task, in the order of the tables."""
+
+CLASSIFICATION_KINDS = ("standard_plane", "image_set")
+"""The kinds of task whose runs leave a class for every frame or image in ``predictions.csv``."""

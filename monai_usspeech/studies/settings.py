@@ -31,22 +31,40 @@ class StudyMethod:
         name: the row's short name, also the name of its folders.
         title: the row's name in tables; default ``name``.
         pretrain: configuration files laid over the study's ``pretrain``; None when there is no pretraining.
+        pretrain_values: plain values given to this method's pretraining, such as ``{"label_rate": 0.1}``.
+        pretrain_of: another method, whose pretraining this one starts from instead of one of its own: rows that differ
+            downstream alone. :func:`~monai_usspeech.studies.read_study` copies ``pretrain``, ``pretrain_values`` and
+            ``initialisation`` from there.
         initialisation: a weights file, or the word ``"imagenet"``; None or ``"random"`` starts at random. With
             ``pretrain`` it is what pretraining starts from.
+        downstream: configuration files laid over those of every task, for this method alone.
         options: values given to every downstream cell of this method.
         task_options: the same for one task: ``{task: {name: value}}``.
         note: a remark for the tables.
         optional: take part only when named in ``methods``.
+        position: the number that the methods of a study differ in, such as the label rate. The report draws the metrics
+            of the methods that have one over it.
+        series: the curve that the position belongs to, for studies that draw several.
     """
 
     name: str
     title: str = ""
     pretrain: tuple[str, ...] | None = None
+    pretrain_values: Mapping[str, Any] = field(default_factory=dict)
+    pretrain_of: str | None = None
     initialisation: str | None = None
+    downstream: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     task_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     note: str = ""
     optional: bool = False
+    position: float | None = None
+    series: str = ""
+
+    @property
+    def pretrained_as(self) -> str:
+        """The method that the pretraining is of, and in whose folder it lies."""
+        return self.pretrain_of or self.name
 
 
 @dataclass(frozen=True)
@@ -79,6 +97,10 @@ class StudySettings:
     """A whole study. The fields are the keys of a study's configuration; see ``docs/studies.md``.
 
     ``methods`` and ``tasks`` are those that take part, by name; ``reference`` is the method that reports compare with.
+    ``dataset_dir`` and ``pretrain_dir`` are a scan store's folder or an image set's datalist. Pretraining uses
+    ``pretrain_dir``, by default the study's own data, without those of the fold's test subjects that are in it **by
+    name**: that one person has one name in both is for the user to see to. ``position_title`` names the axis of the
+    methods' positions.
     """
 
     name: str
@@ -95,12 +117,19 @@ class StudySettings:
     cells: tuple[int, int] = (1, 1)
     workers: int = 1
     devices: tuple[int | str, ...] | None = None
+    pretrain_dir: str | None = None
+    position_title: str = ""
     pretrain: tuple[str, ...] = ()
     pretrain_preset: tuple[str, ...] = ()
     pretrain_options: Mapping[str, Any] = field(default_factory=dict)
     downstream_preset: tuple[str, ...] = ()
     downstream_options: Mapping[str, Any] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
+
+    @property
+    def pretrain_data(self) -> str:
+        """Where the data of the pretraining are."""
+        return self.pretrain_dir or self.dataset_dir
 
     def find(self, name: str, field_name: str) -> Path:
         """The file of that name: absolute, in the current directory, or beside the study's configuration.

@@ -6,19 +6,17 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from monai_usspeech.data.files import InputError, changed_values, read_json, write_json
-from monai_usspeech.data.store import ScanStore
 from monai_usspeech.engines.configuration import software_versions
 from monai_usspeech.studies.lock import folder_lock
 from monai_usspeech.studies.settings import StudySettings
 
-__all__ = ["STUDY_FORMAT", "check_study_folder", "store_facts", "write_study"]
+__all__ = ["STUDY_FORMAT", "check_study_folder", "write_study"]
 
 STUDY_FORMAT = 1
 _GROWING = ("folds", "seeds")
@@ -26,28 +24,13 @@ _UNCHANGING = ("n_folds", "split_seed")
 _OF_THE_CALL = ("cells", "workers", "devices", "folders", "output_dir")  # they change nothing in a result
 
 
-def store_facts(store: ScanStore) -> dict[str, Any]:
-    """What a study says of its data: ``names`` of the datalists, ``store``, ``scans``, ``subjects``, ``hours``, and a
-    ``sha256`` over all scans' ``meta.json``, which changes with any scan, subject, label or setting of ``prepare``."""
-    digest = hashlib.sha256()
-    for scan in store:
-        digest.update((scan.path / "meta.json").read_bytes())
-    return {
-        "names": list(store.names),
-        "store": str(store.root.resolve()),
-        "scans": len(store),
-        "subjects": len(store.subjects),
-        "hours": round(sum(scan.duration for scan in store) / 3600, 4),
-        "sha256": digest.hexdigest(),
-    }
-
-
 def check_study_folder(study: StudySettings, data: Mapping[str, Any]) -> dict[str, Any]:
     """Check that a study may go on in its folder.
 
     Args:
         study: the settings.
-        data: see :func:`store_facts`.
+        data: what the :class:`~monai_usspeech.studies.study_data.StudyData` of the study says of itself; of data that
+            are for pretraining alone, the same under ``pretraining``.
 
     Returns:
         The folder's ``study.json`` as it is, or an empty dictionary.
@@ -62,8 +45,13 @@ def check_study_folder(study: StudySettings, data: Mapping[str, Any]) -> dict[st
     if not isinstance(old, dict) or old.get("format") != STUDY_FORMAT:
         raise InputError(f"{path}: not the record of a study that this version reads; choose another output_dir.")
     changed = changed_values(old, vars(study), _UNCHANGING)
-    if old.get("data", {}).get("sha256") != data["sha256"]:
-        changed.append(f"the scans were others ({old.get('data', {}).get('store')}, now {data['store']})")
+    before = old.get("data", {})
+    for what, was, now in (
+        ("images" if "images" in data else "scans", before, data),
+        ("data of the pretraining", before.get("pretraining") or {}, data.get("pretraining") or {}),
+    ):
+        if was.get("sha256") != now.get("sha256"):
+            changed.append(f"the {what} were others ({was.get('store')}, now {now.get('store')})")
     if changed:
         raise InputError(f"{path}: a study of other folds or data: {'; '.join(changed)}. Choose another output_dir.")
     return old
@@ -76,9 +64,9 @@ def write_study(
 
     Args:
         study: the settings.
-        data: see :func:`store_facts`.
+        data: see :func:`check_study_folder`.
         held_out: the test subjects of each fold.
-        subjects: everyone in the store.
+        subjects: everyone in the data that pretraining learns from.
 
     Returns:
         The file.

@@ -18,18 +18,22 @@ from monai_usspeech.handlers.saliency_results import SALIENCY_SCORES
 from monai_usspeech.metrics import compute_retrieval_ranks, confusion_matrix_of, scores_from_confusion
 from monai_usspeech.metrics.retrieval import DIRECTIONS, RECALLS
 from monai_usspeech.studies.collect import CollectedCell
+from monai_usspeech.studies.reported_metrics import CLASSIFICATION_KINDS
 from monai_usspeech.studies.statistics import ScoreFunction, SubjectStatistics
 
 __all__ = [
+    "CLASS_SCORES",
     "cell_statistics",
+    "class_scores",
     "mean_scores",
     "mean_statistics",
-    "plane_class_scores",
     "plane_scores",
     "plane_statistics",
     "score_function",
 ]
 
+CLASS_SCORES = ("precision", "recall", "accuracy", "f1")
+"""What :func:`class_scores` gives of every class, in the order of its columns."""
 RETRIEVAL_NAMES = tuple(f"{way}_r{k}" for way in DIRECTIONS for k in RECALLS)
 
 
@@ -63,26 +67,33 @@ def plane_scores(values: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.asarray(getattr(scores, name), dtype=np.float64) for name in names}
 
 
-def plane_class_scores(
-    cells: Mapping[tuple[int, int], SubjectStatistics], num_classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """F1 and support of every class, folds summed and seeds averaged.
+def class_scores(cells: Mapping[tuple[int, int], SubjectStatistics], num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """The scores of every class, folds summed and seeds averaged.
+
+    Accuracy of a class is that of the question "this class or another": ``(TP + TN) / N``.
 
     Args:
         cells: (fold, seed) to :func:`plane_statistics`.
         num_classes: C.
 
     Returns:
-        F1 ``[C]``, NaN where a class is absent from truth and predictions of every seed, and labelled frames ``[C]``.
+        Float ``[C, 4]`` in the order of :data:`CLASS_SCORES`, NaN where a class is absent from truth and predictions of
+        every seed, and labelled frames ``[C]``.
     """
     totals = {seed: np.zeros(num_classes**2) for _, seed in cells}
     for (_, seed), statistics in cells.items():
         totals[seed] += statistics.values.sum(axis=0)
-    scores = scores_from_confusion(np.stack(list(totals.values())).reshape(-1, num_classes, num_classes))
-    f1, support = np.asarray(scores.per_class_f1, np.float64), np.asarray(scores.support, np.float64)
-    known = np.isfinite(f1)
-    mean = np.divide(np.where(known, f1, 0).sum(0), known.sum(0), out=np.full(num_classes, np.nan), where=known.any(0))
-    return mean, support.max(axis=0)
+    matrices = np.stack(list(totals.values())).reshape(-1, num_classes, num_classes)
+    scores = scores_from_confusion(matrices)
+    hits, true, given = np.diagonal(matrices, axis1=1, axis2=2), matrices.sum(axis=2), matrices.sum(axis=1)
+    total = np.maximum(matrices.sum(axis=(1, 2)), 1)[:, None]
+    accuracy = np.where(scores.present, (total - true - given + 2 * hits) / total, np.nan)
+    columns = (scores.per_class_precision, scores.per_class_recall, accuracy, scores.per_class_f1)
+    values = np.stack(columns, axis=-1).astype(np.float64)  # [seeds, C, 4]
+    known = np.isfinite(values)
+    empty = np.full(values.shape[1:], np.nan)
+    mean = np.divide(np.where(known, values, 0).sum(axis=0), known.sum(axis=0), out=empty, where=known.any(axis=0))
+    return mean, np.asarray(scores.support, np.float64).max(axis=0)
 
 
 def mean_statistics(subject: Sequence[str], values: Mapping[str, np.ndarray]) -> SubjectStatistics:
@@ -116,7 +127,7 @@ def mean_scores(names: Sequence[str]) -> ScoreFunction:
 def score_function(kind: str) -> ScoreFunction | None:
     """What scores summed statistics of a kind of task; None for a kind without per-subject statistics."""
     functions: dict[str, ScoreFunction] = {
-        "standard_plane": plane_scores,
+        **dict.fromkeys(CLASSIFICATION_KINDS, plane_scores),
         "gaze_saliency": mean_scores(SALIENCY_SCORES),
         "retrieval": mean_scores(RETRIEVAL_NAMES),
     }
@@ -128,8 +139,9 @@ def cell_statistics(cell: CollectedCell, kind: str) -> SubjectStatistics | None:
 
     Args:
         cell: the cell.
-        kind: ``"standard_plane"`` reads ``predictions.csv``, ``"gaze_saliency"`` reads ``frames.csv``, ``"retrieval"``
-            ranks ``embeddings.npz``: each query among all embeddings of the cell, of which only queries are resampled.
+        kind: ``"standard_plane"`` and ``"image_set"`` read ``predictions.csv`` (the subject of an image is its group,
+            the video or patient), ``"gaze_saliency"`` reads ``frames.csv``, ``"retrieval"`` ranks ``embeddings.npz``:
+            each query among all embeddings of the cell, of which only queries are resampled.
 
     Returns:
         None when the file is not there or the kind has none.
@@ -137,13 +149,14 @@ def cell_statistics(cell: CollectedCell, kind: str) -> SubjectStatistics | None:
     Raises:
         InputError: when the file lacks a column or holds a class that is not known.
     """
-    name = {"standard_plane": "predictions.csv", "gaze_saliency": "frames.csv", "retrieval": "embeddings.npz"}.get(kind)
+    classified = dict.fromkeys(CLASSIFICATION_KINDS, "predictions.csv")
+    name = {**classified, "gaze_saliency": "frames.csv", "retrieval": "embeddings.npz"}.get(kind)
     path = cell.file(name) if name else None
     if path is None:
         return None
     if kind == "retrieval":
         return _retrieval_statistics(path, str(cell.results.get("details", {}).get("similarity") or "cosine"))
-    needed = ("label", "predicted") if kind == "standard_plane" else SALIENCY_SCORES
+    needed = ("label", "predicted") if kind in CLASSIFICATION_KINDS else SALIENCY_SCORES
     columns = _read_columns(path, ("subject", *needed))
     if kind == "gaze_saliency":
         numbers = {n: np.array([float(v) if v else np.nan for v in columns[n]]) for n in SALIENCY_SCORES}

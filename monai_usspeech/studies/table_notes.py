@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from monai_usspeech.studies.analysis import TaskAnalysis
-from monai_usspeech.studies.collect import CollectedStudy
+from monai_usspeech.studies.collect import CollectedCell, CollectedStudy
 
 __all__ = ["few_subjects", "kind_sentences", "pooled_sentence", "resampling_sentence", "spread_sentence",
            "support_sentence", "task_title"]  # fmt: skip
 
+_COUNTED_OF_IMAGES = {"frames": "images", "scans": "files", "subjects": "groups"}
+"""What the runs' counts are of an image set."""
 FEW_SUBJECTS = 5
 """With fewer test subjects an interval is printed with a warning."""
 
@@ -21,7 +23,8 @@ def task_title(study: CollectedStudy, task: str) -> str:
 
 
 def support_sentence(study: CollectedStudy, task: TaskAnalysis) -> str:
-    """How much was tested on: frames, scans and subjects, summed over folds, of one method and seed."""
+    """How much was tested on: frames, scans and subjects (of an image set: images, files and groups), summed over
+    folds, of one method and seed."""
     counts: dict[str, float] = {}
     seen: set[int] = set()
     complete = sorted(study.of_task(task.key), key=lambda cell: cell.seed)
@@ -33,7 +36,8 @@ def support_sentence(study: CollectedStudy, task: TaskAnalysis) -> str:
                     counts[name] = counts.get(name, 0) + value
     if not counts:
         return ""
-    listed = ", ".join(f"{value:,.0f} {name.replace('_', ' ')}" for name, value in counts.items())
+    words = _COUNTED_OF_IMAGES if task.kind == "image_set" else {}
+    listed = ", ".join(f"{value:,.0f} {words.get(name, name).replace('_', ' ')}" for name, value in counts.items())
     return f"Tested on {listed}; summed over {_plural(len(seen), 'fold')}."
 
 
@@ -56,7 +60,16 @@ def spread_sentence(task: TaskAnalysis) -> str:
     )
 
 
+OPTIMISTIC = (
+    "Optimistic: the weights are those of the epoch that scores best on the very images that are reported (selection"
+    " best_test_epoch, as in the evaluation released with HiCo, protocol hico_code). Compare such rows with one another"
+    " alone."
+)
+"""Said of runs whose weights were chosen on their test fold."""
+
 POOLED_SENTENCES = {
+    "image_set": "Scores of the confusion matrix of all folds together, seeds averaged: they differ a little from the"
+    " mean over folds, because folds differ in size and in their share of each class.",
     "standard_plane": "Scores of the confusion matrix of all folds together, seeds averaged: they differ a little from"
     " the mean over folds, because rare planes weigh otherwise.",
     "gaze_saliency": "Means over the frames of all folds together, seeds averaged: they differ a little from the mean"
@@ -92,6 +105,10 @@ def kind_sentences(study: CollectedStudy, task: TaskAnalysis) -> list[str]:
     if task.kind == "standard_plane":
         return ["Macro averages over the planes of a test fold: F1 is the mean of the planes' F1, not the harmonic mean"
                 " of the columns before it; a plane neither shown nor predicted in a fold is left out."]  # fmt: skip
+    if task.kind == "image_set":
+        return ["Accuracy is over the images of a test fold; the others are macro averages over its classes (F1: the"
+                " mean of the classes' F1). A test subject is a group of the list, a video or a patient.",
+                *_protocol_sentences(study, task)]  # fmt: skip
     if task.kind == "gaze_saliency":
         return ["Means over frames with gaze. AUC (Judd) is the primary AUC: it lies above 0.5 by chance when fixations"
                 " are few; AUC (exact) is 0.5 by chance. KL (nats), NSS, CC and SIM depend on the map size and blur, so"
@@ -103,6 +120,22 @@ def kind_sentences(study: CollectedStudy, task: TaskAnalysis) -> list[str]:
         return ["V→S: the speech of a clip is looked for with its video; S→V: the other way. R@k: share of queries"
                 " whose own partner is among the k nearest; ties count against." + chance]  # fmt: skip
     return []
+
+
+def _protocol_sentences(study: CollectedStudy, task: TaskAnalysis) -> list[str]:
+    """A warning when runs chose their weights on the test fold, with the methods when not all did."""
+    finished = [cell for cell in study.of_task(task.key) if cell.finished]
+    methods = list(dict.fromkeys(cell.method for cell in finished if _chosen_on_test(cell)))
+    if not methods:
+        return []
+    if all(map(_chosen_on_test, finished)):
+        return [OPTIMISTIC]
+    return [f"{OPTIMISTIC} They are: {', '.join(map(study.title, methods))}."]
+
+
+def _chosen_on_test(cell: CollectedCell) -> bool:
+    details = cell.results.get("details", {})
+    return bool(details.get("protocol") == "hico_code" or details.get("selection") == "best_test_epoch")
 
 
 def _plural(number: int, word: str) -> str:

@@ -1,18 +1,15 @@
 # Copyright (c) monai_usspeech contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The tables of a study."""
+"""The tables of a study; those of single classes are in ``class_tables``."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 
 from monai_usspeech.studies.analysis import TaskAnalysis
 from monai_usspeech.studies.collect import CollectedStudy
 from monai_usspeech.studies.reported_metrics import ReportedMetric
-from monai_usspeech.studies.subject_scores import plane_class_scores
 from monai_usspeech.studies.table_format import ReportCell, ReportTable, rows_csv
 from monai_usspeech.studies.table_notes import (
     few_subjects,
@@ -24,7 +21,8 @@ from monai_usspeech.studies.table_notes import (
     task_title,
 )
 
-__all__ = ["class_table", "difference_table", "interval_table", "numbers_csv", "score_table"]
+__all__ = ["difference_table", "interval_table", "numbers_csv", "score_table"]
+
 
 def score_table(study: CollectedStudy, task: TaskAnalysis) -> ReportTable:
     """Mean and spread of every metric, one method a row, in the shape of the published tables."""
@@ -95,30 +93,6 @@ def difference_table(study: CollectedStudy, task: TaskAnalysis) -> ReportTable |
         tuple(rows),
         tuple(note for note in notes if note),
     )
-
-
-def class_table(study: CollectedStudy, task: TaskAnalysis, classes: Sequence[str]) -> ReportTable | None:
-    """F1 of every plane by method, with the number of frames; None for other tasks."""
-    if task.kind != "standard_plane" or not task.statistics:
-        return None
-    scores = {method: plane_class_scores(cells, len(classes)) for method, cells in task.statistics.items()}
-    support = np.max([counts for _, counts in scores.values()], axis=0)
-    f1 = ReportedMetric("f1", "F1", percent=True)
-    rows = []
-    for number, name in enumerate(classes):
-        shown = [f1.show(values[number]) for values, _ in scores.values()]
-        known = [values[number] for values, _ in scores.values() if np.isfinite(values[number])]
-        best = f1.show(max(known)) if task.complete and len(known) > 1 and max(known) > 0 else None
-        cells = [ReportCell(text, best=text == best) for text in shown]
-        rows.append((ReportCell(name), *cells, ReportCell(f"{support[number]:,.0f}")))
-    return ReportTable(
-        f"{task.key}_classes",
-        f"{task_title(study, task.key)}: F1 of each plane",
-        ("Plane", *(f"{study.title(method)} %" for method in scores), "Frames"),
-        tuple(rows),
-        ("From the confusion matrices summed over folds, averaged over seeds; a dash where the plane was neither shown"
-         " nor predicted. Frames: labelled frames of the test folds, once. Bold: best of the row.",),
-    )  # fmt: skip
 
 
 def numbers_csv(study: CollectedStudy, task: TaskAnalysis) -> str:

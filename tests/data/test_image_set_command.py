@@ -50,8 +50,20 @@ def test_merged_duplicates_stay_on_one_side(folder: Path, tmp_path: Path, capsys
         assert "across groups 0, across folds 0, across classes 1" in capsys.readouterr().out
 
 
-def test_folds_are_left_out_on_request(folder: Path, tmp_path: Path, capsys):
-    assert write_image_set("folders", folder, tmp_path / "o.json", n_folds=None).n_folds == 0
+def test_unlabelled_videos_have_a_row_of_their_own(folder: Path, tmp_path: Path, capsys):
+    pictures(folder, "alone.png")
+    written = write_image_set("videos", folder, tmp_path / "o.json", n_folds=None, labels="folder")
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert [line.split() for line in lines[1:5]] == [
+        ["ill", "6", "1"], ["well", "6", "1"], ["no", "label", "1", "1"], ["all", "13", "3"]
+    ]  # fmt: skip
+    assert "Note: 1 image of 13 without a label." in lines
+    assert ImageSetDatalist.load(tmp_path / "o.json") == written
+
+
+@pytest.mark.parametrize("n_folds", [0, None])
+def test_folds_are_left_out_on_request(folder: Path, tmp_path: Path, capsys, n_folds: int | None):
+    assert write_image_set("folders", folder, tmp_path / "o.json", n_folds=n_folds).n_folds == 0
     assert capsys.readouterr().out.splitlines()[1].split() == ["class", "images", "groups"]
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,15 @@ def test_it_feeds_the_balanced_sampler_and_a_loader(images: ImageSetDatalist):
     sampler = BalancedBatchSampler(dataset.labels, 4, n_batches=3)
     batches = list(DataLoader(dataset, batch_sampler=sampler))
     assert all(batch["label"].bincount().tolist() == [2, 2] for batch in batches)
+
+
+def test_images_without_a_label_are_left_out(images: ImageSetDatalist):
+    mixed = replace(images, images=tuple(replace(i, label=None) if i.group != "p1" else i for i in images))
+    dataset = ImageSetDataset(mixed, size=16)
+    assert dataset.subjects == ("p1",) and dataset.labels.tolist() == [0, 1]
+    assert dataset.summary()["unlabelled"] == 5 and "unlabelled" not in ImageSetDataset(images).summary()
+    with pytest.raises(InputError, match=r"none of the 3 chosen images has a label; .* are for pretraining"):
+        ImageSetDataset(mixed, subjects=["v"])
 
 
 def test_groups_are_chosen_by_name(images: ImageSetDatalist):

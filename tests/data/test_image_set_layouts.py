@@ -14,6 +14,7 @@ from monai_usspeech.data.files import InputError
 from monai_usspeech.data.image_set_dataset import ImageSetDataset
 from monai_usspeech.data.image_set_folders import LayoutSettings
 from monai_usspeech.data.image_set_layouts import build_image_set, count_difference, read_layout
+from monai_usspeech.data.image_set_videos import US4_PREFIXES
 from tests.data.media_factory import make_video
 
 _NUMBER = iter(range(10**6))
@@ -352,3 +353,65 @@ def test_real_gallbladder_images_go_through_a_table_without_header(real_data: Pa
     assert datalist.groups == tuple(sorted({name.split("_")[0] for name in labels}))
     sample = ImageSetDataset(datalist, size=60)[0]
     assert sample["image"].shape == (1, 60, 60) and sample["image"].float().std() > 5
+
+
+# --- trees of videos ---
+
+
+def video_tree(folder: Path) -> None:
+    pictures(
+        folder, "Cov-a/2.png", "Cov-a/1.png", "lung/reg_b/1.png", "lung/reg_b/mask/1.png", ".hidden/1.png", "x.png"
+    )
+    make_video(folder / "lung" / "Ali c.mp4", n_frames=30)
+
+
+def test_every_video_file_and_folder_of_pictures_is_a_video(tmp_path: Path):
+    video_tree(tmp_path)
+    found, notes = read("videos", tmp_path, max_frames=2)
+    assert found == [
+        ("Cov-a/1.png", None, "Cov-a"),
+        ("Cov-a/2.png", None, "Cov-a"),
+        *(2 * [("lung/Ali c.mp4", None, "lung/Ali c.mp4")]),
+        ("lung/reg_b/1.png", None, "lung/reg_b"),
+        ("lung/reg_b/mask/1.png", None, "lung/reg_b/mask"),
+        ("x.png", None, tmp_path.name),
+    ]
+    assert notes == () and build_image_set("videos", tmp_path).classes == ()
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "expected"),
+    [
+        ("folder", ("Cov-a", "lung"), ["Cov-a", "Cov-a", "lung", "lung", "lung", None]),
+        ("us4", ("Reg, Ali", "Cov, Bli, Ple, Oth"), [*(2 * ["Cov, Bli, Ple, Oth"]), *(2 * ["Reg, Ali"]), None, None]),
+        ({"c": "1", "Cov": "2", "ali": "1"}, ("1", "2"), ["2", "2", "1", None, None, None]),
+    ],
+)
+def test_labels_of_videos_come_from_folders_or_names(tmp_path: Path, labels, classes, expected):
+    video_tree(tmp_path)
+    found, notes = read("videos", tmp_path, max_frames=1, labels=labels)
+    assert [label for _, label, _ in found] == expected
+    assert read_layout("videos", tmp_path, None, LayoutSettings(labels=labels))[0].classes == classes
+    missing = expected.count(None)
+    assert notes == (f"{missing} image{'s' * (missing > 1)} of 6 without a label",)
+
+
+def test_us4_has_twelve_classes():
+    assert len(set(US4_PREFIXES.values())) == 12
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(US4_PREFIXES.values()))}
+    by_prefix = [("Rb1", 0), ("Rb5", 4), ("F0_", 5), ("F4_", 9), ("Ali", 10), ("Reg", 10), ("Bli", 11), ("Oth", 11)]
+    assert all(numbers[US4_PREFIXES[prefix]] == number for prefix, number in by_prefix)
+
+
+@pytest.mark.parametrize("labels", ["folders", {}, {"Cov": 1}, 3])
+def test_labels_that_are_no_rule_are_refused(labels):
+    with pytest.raises(InputError, match=r'labels is .*give None, "folder", "us4", or a table'):
+        LayoutSettings(labels=labels)
+
+
+def test_a_folder_without_a_video_says_so(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(InputError, match=r"not a tree of videos; expected video files, .*found 1 \.txt"):
+        read("videos", tmp_path)
+    with pytest.raises(InputError, match="no such folder"):
+        read("videos", tmp_path / "nowhere")

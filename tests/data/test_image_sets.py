@@ -63,6 +63,7 @@ def test_every_field_arrives_and_is_written_back(tmp_path: Path):
     [
         ({"lable": "benign"}, '"lable": unknown key. Did you mean "label"?'),
         ({"label": "benigne"}, '"benigne" is none of the classes benign, malignant. Did you mean "benign"?'),
+        ({"label": ""}, '"label": is ""'),
         ({"group": ""}, '"group": is ""'),
         ({"time": -1}, '"time": is -1; give seconds'),
         ({"fold": 1.5}, '"fold": is 1.5'),
@@ -89,6 +90,38 @@ def test_missing_files_are_named_once_and_a_long_list_is_cut(tmp_path: Path):
     lines = problems_of(write_list(tmp_path, *frames, *(entry(n) for n in range(2, 40))), check_files=True)
     assert len(lines) == 21 and lines[-1] == "... and 19 more."
     assert sum('"v.mp4"' in line for line in lines) == 1
+
+
+def test_images_may_be_without_a_label(tmp_path: Path):
+    path = write_list(tmp_path, entry(label=None), entry(2), entry(3, label="malignant"))
+    datalist = ImageSetDatalist.load(path, check_files=False)
+    assert datalist.labels.tolist() == [-1, 0, 1] and datalist.counts() == {"benign": 1, "malignant": 1}
+    datalist.save(tmp_path / "again.json")
+    assert ImageSetDatalist.load(tmp_path / "again.json", check_files=False) == datalist
+    bare = {key: value for key, value in entry().items() if key != "label"}
+    assert problems_of(write_list(tmp_path, bare)) == [f'{path}: image 1 "a1.png": "label": missing; add it.']
+
+
+def test_a_list_without_labels_needs_no_classes(tmp_path: Path):
+    entries = [entry(n, label=None) for n in range(6)]
+    datalist = ImageSetDatalist.load(write_list(tmp_path, *entries, classes=[]), check_files=False)
+    assert datalist.classes == () and datalist.counts() == {} and datalist.labels.tolist() == [-1] * 6
+    assert datalist.draw_folds(3).n_folds == 3
+    (line,) = problems_of(write_list(tmp_path, *entries, entry(7), classes=[]))
+    assert '"classes": is [] and some images have a label' in line
+
+
+def test_images_are_selected_by_group():
+    datalist = many(4, 2)
+    assert datalist.select() == tuple(range(8))
+    assert datalist.select(["g2", "g0"]) == (0, 1, 4, 5)
+    assert datalist.select(["g2", "g0"], exclude=["g0"]) == (4, 5) and datalist.select(exclude=["g1"])[2] == 4
+    with pytest.raises(InputError, match=r'"many" has no group "h2"'):
+        datalist.select(exclude=["h2"])
+    with pytest.raises(InputError, match="no image is left"):
+        datalist.select([])
+    with pytest.raises(InputError, match="subjects: is 'g0'; give a list"):
+        datalist.select("g0")
 
 
 @pytest.mark.parametrize("classes", [[], ["a", "a"], "ab", [1]])

@@ -5,22 +5,25 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from itertools import product
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from monai_usspeech.losses import CrossModalContrastiveLoss, SigLIPLoss, VideoSpeechLoss
 from monai_usspeech.networks import VideoSpeechNet
+from tests.distributed.processes import (
+    TOLERANCE,
+    check_average,
+    check_gradients,
+    check_reports,
+    one_and_two,
+    outcome,
+    part_of,
+    wrapped,
+)
 
-WORLD = 2
-TOLERANCE = 1e-12
 CONTRASTIVE = {
     f"{variant}-{pool}-{'both' if symmetric else 'one'}-{reduction}": {
         "variant": variant,
@@ -68,24 +71,12 @@ def items(rank=None):
         "scan_index": torch.tensor([0, 0, 0, 1, 1, 1, 2, 2]),
         "clip_index": torch.tensor([0, 0, 1, 4, 5, 4, 7, 9]),
     }
-    part = {None: slice(None), 0: slice(0, 5), 1: slice(5, 8)}[rank]
-    return {name: values[part] for name, values in numbers.items()}
+    return {name: part_of(values, rank) for name, values in numbers.items()}
 
 
 def valid_items(name, rank=None):
     lists = VALIDITY[name]
     return torch.tensor(sum(lists, []) if rank is None else lists[rank], dtype=torch.bool)
-
-
-def wrapped(network):
-    return DistributedDataParallel(network) if dist.is_initialized() else network
-
-
-def outcome(value, network, loss):
-    value.backward()
-    parameters = [*network.named_parameters(), *loss.named_parameters()]
-    gradients = {name.removeprefix("module."): p.grad.clone() for name, p in parameters}
-    return {"value": value.item(), "gradients": gradients}
 
 
 def contrastive_case(options, rank=None):
@@ -127,7 +118,7 @@ def video_speech_case(validity, rank=None):
         network.zero_grad()
         loss.zero_grad()
         result = outcome(loss(network(**inputs), target), network, loss)
-    return {**result, "terms": loss.terms, "figures": loss.figures}
+    return result
 
 
 def cases(rank=None):
@@ -136,44 +127,17 @@ def cases(rank=None):
     return {**results, **{f"video-speech {name}": video_speech_case(name, rank) for name in VALIDITY}}
 
 
-def worker(rank, port, folder):
-    torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    dist.init_process_group("gloo", rank=rank, world_size=WORLD)
-    torch.save(cases(rank), os.path.join(folder, f"{rank}.pt"))
-    dist.destroy_process_group()
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
     """Results of one process with the whole batch, and of each of two."""
-    if not dist.is_gloo_available():
-        pytest.skip("torch was built without gloo")
-    folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(worker, args=(free_port(), str(folder)), nprocs=WORLD)
-    return cases(), [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
-
-
-def check_gradients(single, parts):
-    assert any(gradient.abs().max() > 1e-3 for gradient in single["gradients"].values())
-    for part in parts:
-        assert part["gradients"].keys() == single["gradients"].keys()
-        for name, gradient in part["gradients"].items():
-            assert (gradient - single["gradients"][name]).abs().max() < TOLERANCE, name
+    return one_and_two(cases, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("name", [*CONTRASTIVE, "siglip"])
 def test_averaged_gradient_is_the_gradient_of_one_process_with_the_whole_batch(outcomes, name):
-    one, two = outcomes
-    check_gradients(one[name], [rank[name] for rank in two])
-    average = sum(rank[name]["value"] for rank in two) / WORLD
-    assert average == pytest.approx(one[name]["value"], abs=TOLERANCE)
+    single, parts = outcomes[0][name], [rank[name] for rank in outcomes[1]]
+    check_gradients(single, parts)
+    check_average(single, parts)
 
 
 @pytest.mark.parametrize("validity", VALIDITY)
@@ -183,8 +147,5 @@ def test_joint_loss_gradient_and_value_do_not_depend_on_how_valid_items_are_spre
     check_gradients(single, parts)
     for part in parts:
         assert part["value"] == pytest.approx(single["value"], abs=TOLERANCE)
-        for kind in ("terms", "figures"):
-            assert part[kind].keys() == single[kind].keys()
-            for name, value in part[kind].items():
-                assert value.item() == pytest.approx(single[kind][name].item(), abs=TOLERANCE), name
+    check_reports(single, parts)
     assert ("loss_cont" in single["terms"]) == (validity != "too few")

@@ -5,22 +5,34 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from monai_usspeech.losses import FixMatchLoss, HiCoLoss, MoCoLoss, NTXentLoss, PiModelLoss, TemporalEnsemblingLoss
-from tests.distributed.test_contrastive_gradients import check_gradients, free_port
+from monai_usspeech.losses import (
+    FixMatchLoss,
+    HiCoLoss,
+    MoCoLoss,
+    NTXentLoss,
+    PiModelLoss,
+    SupervisedLoss,
+    TemporalEnsemblingLoss,
+    USCLLoss,
+    ViewLoss,
+)
+from tests.distributed.processes import (
+    TOLERANCE,
+    check_average,
+    check_gradients,
+    check_reports,
+    one_and_two,
+    outcome,
+    part_of,
+    wrapped,
+)
 
 pytestmark = pytest.mark.slow
 
-WORLD = 2
-TOLERANCE = 1e-12
 VALID = [True, False, True, True, True, False, True, True]
 # Labels of the whole batch; the first process has the first 5 items, the second the last 3.
 LABELS = {
@@ -34,10 +46,22 @@ NT_XENT = {
     for reduction in ("mean", "sum")
     for block_size in (None, 3)
 }
-SUMMED = [
-    *(f"{kind} {labels}" for kind in ("default", "paper", "code", "pi", "fixmatch") for labels in LABELS),
-    "ensembling",
-]
+OUTPUTS = ("local", "medium", "global", "logits")
+VIEW_LOSSES = {
+    "default": lambda: ViewLoss(HiCoLoss(), OUTPUTS, stacked=True),
+    "paper": lambda: ViewLoss(HiCoLoss(preset="paper"), OUTPUTS, stacked=True),
+    "code": lambda: ViewLoss(HiCoLoss(preset="code"), OUTPUTS, stacked=True),
+    "local": lambda: ViewLoss(HiCoLoss(terms=["local"]), OUTPUTS, stacked=True),
+    "cross": lambda: ViewLoss(HiCoLoss(terms=["global", "global_medium"], block_size=3), OUTPUTS, stacked=True),
+    "uscl": lambda: ViewLoss(USCLLoss(temperature=0.2, block_size=3), ["global", "logits"], stacked=True),
+    "supervised": lambda: ViewLoss(SupervisedLoss(label_smoothing=0.1), ["logits"], stacked=True),
+    "pi": lambda: ViewLoss(PiModelLoss(ramp_epochs=0), ["logits"]),
+    "fixmatch": lambda: ViewLoss(FixMatchLoss(threshold=0.6), ["logits"]),
+    "ensembling": lambda: ViewLoss(
+        TemporalEnsemblingLoss(10, 3, ramp_epochs=0).double(), ["logits"], ["item", "label"]
+    ),
+}
+SUMMED = [*(f"{kind} {labels}" for kind in VIEW_LOSSES if kind != "ensembling" for labels in LABELS), "ensembling"]
 
 
 class Toy(nn.Module):
@@ -55,23 +79,11 @@ class Toy(nn.Module):
         return levels, [5 * self.classifier(view) for view in levels[2]]
 
 
-def part_of(values, rank):
-    return values[{None: slice(None), 0: slice(0, 5), 1: slice(5, 8)}[rank]]
-
-
 def network_and_rows(rank):
     torch.manual_seed(0)
-    network = Toy().double()
     rows = torch.randn(8, 2, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    wrapped = DistributedDataParallel(network) if dist.is_initialized() else network
-    return wrapped, part_of(rows, rank)
-
-
-def outcome(value, network, loss):
-    value.backward()
-    gradients = {name.removeprefix("module."): p.grad.clone() for name, p in network.named_parameters()}
-    result = {"value": value.item(), "gradients": gradients}
-    return {**result, **{kind: getattr(loss, kind) for kind in ("terms", "figures") if hasattr(loss, kind)}}
+    rows[:, 1] += 2 * rows[:, 0]  # so that some of the positives are the nearest
+    return wrapped(Toy().double()), part_of(rows, rank)
 
 
 def touched(levels, logits):
@@ -90,9 +102,9 @@ def nt_xent_case(options, rank):
 def moco_case(rank):
     network, rows = network_and_rows(rank)
     loss = MoCoLoss(5, 11).double()
-    for _ in range(3):  # the queue of the later steps holds keys of both processes
+    for step in range(3):  # the queue of the later steps holds keys of both processes
         network.zero_grad()
-        levels, logits = network(rows)
+        levels, logits = network(rows + step)  # not the same items again, whose own keys are in the queue
         result = outcome(loss(*levels[1]) + touched(levels, logits), network, loss)
     return {**result, "state": {"queue": loss.queue, "position": loss.position}}
 
@@ -102,21 +114,17 @@ def summed_case(name, rank):
     network, rows = network_and_rows(rank)
     label = part_of(torch.tensor(LABELS.get(labels, LABELS["spread"])), rank)
     item = part_of(torch.tensor([3, 0, 9, 4, 7, 1, 2, 9]), rank)  # 9 is in both processes
-    ensembling = TemporalEnsemblingLoss(10, 3, ramp_epochs=0).double()
-    for step in range(2 if kind == "ensembling" else 1):
+    loss = VIEW_LOSSES[kind]()
+    # HiCo's loss is given every output, and leaves no parameter without a gradient whichever terms it reads.
+    whole = isinstance(loss.loss, HiCoLoss)
+    for step in range(2):  # the second pass fails under DistributedDataParallel when the first left a parameter out
         network.zero_grad()
         levels, logits = network(rows + step)
-        if kind in ("default", "paper", "code"):
-            loss = HiCoLoss(preset=kind)
-            value = loss(*levels, logits, label)
-        elif kind == "ensembling":
-            loss = ensembling
-            value = loss(logits[0], item, label)
-        else:
-            loss = PiModelLoss(ramp_epochs=0) if kind == "pi" else FixMatchLoss(threshold=0.6)
-            value = loss(*logits, label)
-        result = outcome(value + touched(levels, logits), network, loss)
-    return {**result, "state": {"memory": ensembling.memory, "visits": ensembling.visits}}
+        views = [*levels, logits if kind != "ensembling" else logits[:1]]
+        prediction = {output: torch.stack(list(values)) for output, values in zip(OUTPUTS, views)}
+        value = loss(prediction, {"label": label, "item": item})
+        result = outcome(value if whole else value + touched(levels, logits), network, loss)
+    return {**result, "state": {key: value for key, value in loss.state_dict().items() if torch.is_tensor(value)}}
 
 
 def cases(rank=None):
@@ -125,42 +133,28 @@ def cases(rank=None):
     return {**results, **{name: summed_case(name, rank) for name in SUMMED}}
 
 
-def worker(rank, port, folder):
-    torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    dist.init_process_group("gloo", rank=rank, world_size=WORLD)
-    torch.save(cases(rank), os.path.join(folder, f"{rank}.pt"))
-    dist.destroy_process_group()
-
-
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
     """Results of one process with the whole batch, and of each of two."""
-    if not dist.is_gloo_available():
-        pytest.skip("torch was built without gloo")
-    folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(worker, args=(free_port(), str(folder)), nprocs=WORLD)
-    return cases(), [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
+    return one_and_two(cases, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("name", [*NT_XENT, "moco"])
 def test_averaged_gradient_is_the_gradient_of_one_process_with_the_whole_batch(outcomes, name):
     single, parts = outcomes[0][name], [rank[name] for rank in outcomes[1]]
     check_gradients(single, parts)
-    average = sum(part["value"] for part in parts) / WORLD
-    assert average == pytest.approx(single["value"], abs=TOLERANCE)
+    check_average(single, parts)
+    check_reports(single, parts, ["figures"])
+    assert 0 < single["figures"]["accuracy_contrast"] < 1
 
 
 @pytest.mark.parametrize("name", SUMMED)
 def test_sums_do_not_depend_on_how_the_labelled_items_are_spread(outcomes, name):
     single, parts = outcomes[0][name], [rank[name] for rank in outcomes[1]]
-    check_gradients(single, parts)
+    check_gradients(single, parts, nothing=name == "supervised no label")
+    check_reports(single, parts)
     for part in parts:
         assert part["value"] == pytest.approx(single["value"], abs=TOLERANCE)
-        for kind in ("terms", "figures"):
-            assert part[kind].keys() == single[kind].keys()
-            for key, value in part[kind].items():
-                assert value.item() == pytest.approx(single[kind][key].item(), abs=TOLERANCE), key
 
 
 @pytest.mark.parametrize("name", ["moco", "ensembling"])

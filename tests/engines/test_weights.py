@@ -99,7 +99,10 @@ def test_weights_of_another_network_are_refused_and_nothing_is_loaded(weights):
         load_trained(network, weights)
 
 
-def test_a_mode_is_one_of_two_words():
-    assert freezes_backbone("probe") and not freezes_backbone("finetune")
+def test_a_mode_is_one_of_the_words_that_the_task_has():
+    assert freezes_backbone("probe") and freezes_backbone("last_layers") and not freezes_backbone("finetune")
     with pytest.raises(InputError, match='Did you mean "probe"'):
         freezes_backbone("prob")
+    assert freezes_backbone("probe", last_layers=False)
+    with pytest.raises(InputError, match='none of "finetune", "probe"'):
+        freezes_backbone("last_layers", last_layers=False)

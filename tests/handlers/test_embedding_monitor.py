@@ -56,3 +56,50 @@ def test_figures_of_the_epoch_before_do_not_stay():
     look.state.output["label"]["pair_valid"] = torch.tensor([[True, False]])
     EmbeddingMonitorHandler()(look)
     assert look.state.metrics == {"loss": 1.0}
+
+
+def views(*names: str, n_views: int = 2, items: int = 6) -> SimpleNamespace:
+    generator = torch.Generator().manual_seed(3)
+    prediction = {name: torch.randn(n_views, items, 8, generator=generator) for name in names}
+    prediction["logits"] = torch.randn(n_views, items, 3, generator=generator)
+    output = {"pred": prediction, "label": {"label": torch.full((items,), -1)}}
+    return SimpleNamespace(state=SimpleNamespace(output=output, metrics={}))
+
+
+@pytest.mark.parametrize(
+    ("names", "compared"), [(["embedding"], "embedding"), (["local", "medium", "global"], "global")]
+)
+def test_of_views_every_embedding_is_watched_and_one_compared(names, compared):
+    look = views(*names)
+    EmbeddingMonitorHandler()(look)
+    metrics, prediction = look.state.metrics, look.state.output["pred"]
+    figures = {f"{name}_{key}" for name in names for key in ("rank_collapse", "similarity")}
+    assert set(metrics) == figures | {"pair_similarity"}
+    for name in names:
+        assert metrics[f"{name}_similarity"] == embedding_figures(prediction[name][0])["similarity"]
+    one, other = prediction[compared]
+    by_hand = [float(a @ b / (a.norm() * b.norm())) for a, b in zip(one, other)]
+    assert metrics["pair_similarity"] == pytest.approx(sum(by_hand) / 6, abs=1e-6)
+
+
+def test_the_pair_is_the_first_and_the_last_view_and_one_view_has_none():
+    three = views("embedding", n_views=3)
+    three.state.output["pred"]["embedding"][2] = 5 * three.state.output["pred"]["embedding"][0]
+    EmbeddingMonitorHandler()(three)
+    assert three.state.metrics["pair_similarity"] == pytest.approx(1.0, abs=1e-5)
+    alone = views("embedding", n_views=1)
+    EmbeddingMonitorHandler()(alone)
+    assert set(alone.state.metrics) == {"embedding_rank_collapse", "embedding_similarity"}
+
+
+@pytest.mark.parametrize("look", [views(), views("embedding", items=1)])
+def test_logits_alone_or_one_item_have_no_figures(look):
+    look.state.metrics.update({"embedding_similarity": 0.5, "loss": 1.0})
+    EmbeddingMonitorHandler()(look)
+    assert look.state.metrics == {"loss": 1.0}
+
+
+def test_a_prediction_that_is_one_tensor_has_no_figures():
+    look = SimpleNamespace(state=SimpleNamespace(output={"pred": torch.zeros(2, 3), "label": None}, metrics={}))
+    EmbeddingMonitorHandler()(look)
+    assert look.state.metrics == {}

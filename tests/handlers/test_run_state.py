@@ -142,3 +142,12 @@ def test_a_state_that_cannot_be_read_names_the_file(tmp_path, content):
     path.write_bytes(path.read_bytes()[:500] if content is None else content)
     with pytest.raises(InputError, match="run_state.pt: not a readable run state"):
         run(tmp_path)
+
+
+def test_the_product_must_be_one_of_the_parts_and_is_the_network_by_default(tmp_path):
+    network = torch.nn.Linear(2, 1)
+    with pytest.raises(ValueError, match=r"product is \"average\", and save_dict has \['network'\]"):
+        RunStateHandler(str(tmp_path / "s.pt"), {"network": network}, weights="model.pt", product="average")
+    with pytest.raises(ValueError, match='product is "network"'):
+        RunStateHandler(str(tmp_path / "s.pt"), {"average": network}, weights="model.pt")
+    assert RunStateHandler(str(tmp_path / "s.pt"), {"average": network}).weights is None  # no product, nothing to check

@@ -187,7 +187,13 @@ def _strings(value):
 BASES = {
     "bundle/configs/evaluate.json": "bundle/configs/inference.json",
     "configs/presets/downstream_cpu.json": "configs/downstream/standard_plane.json",
+    "configs/presets/image_set_cpu.json": "configs/downstream/image_set.json",
+    **{
+        f"configs/downstream/{name}.json": "configs/downstream/image_set.json"
+        for name in ("hico_code", "hico_code_pyramid", "pyramid_heads")
+    },
     "configs/presets/study_cpu.json": "configs/studies/initialisation.json",
+    "configs/presets/hico_study_cpu.json": "configs/studies/hico_methods.json",
 }
 OVERLAYS = [*BASES, *(f"configs/pretrain/{path.name}" for path in (REPOSITORY / "configs/pretrain").glob("*.json"))]
 

@@ -86,6 +86,18 @@ def test_a_probe_leaves_the_backbone_as_it_was(store, pretrained, tmp_path):
     assert changed["probe"] == [] and len(changed["tuned"]) > 20
 
 
+def test_the_last_layers_alone_can_be_trained_for_planes_but_not_for_gaze(store, pretrained, tmp_path):
+    settings = {"mode": "last_layers", "initialisation": str(pretrained), "max_epochs": 1}
+    run(PLANES, store, tmp_path / "planes", "training", **settings)
+    start, kept = (torch.load(path, weights_only=True) for path in (pretrained, tmp_path / "planes/model.pt"))
+    moved = [name for name in kept if name in start and not torch.equal(kept[name], start[name])]
+    assert moved and all(name.startswith("video_stream.layer4.") for name in moved)
+    with pytest.raises(RuntimeError) as caught:
+        workflow(GAZE, store, tmp_path / "gaze", **settings).initialize()
+    cause = caught.value.__cause__
+    assert isinstance(cause, InputError) and 'none of "finetune", "probe"' in str(cause)
+
+
 def test_weights_that_saw_a_test_subject_are_refused_before_training(store, pretrained, tmp_path):
     split = subject_split(store, require="planes")
     leaked = tmp_path / "leaked.pt"

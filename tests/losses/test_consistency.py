@@ -16,6 +16,7 @@ from monai_usspeech.losses import (
     pseudo_label_loss,
     ramp_down,
     ramp_up,
+    ramped_rate,
 )
 
 LABEL = [2, -1, 0, -1, 1, -1]
@@ -47,6 +48,15 @@ def test_ramps_equal_their_equations():
     assert ramp_down(275, 300) == pytest.approx(math.exp(-12.5 / 4))
     assert ramp_down(300, 300) == pytest.approx(math.exp(-12.5))
     assert all(ramp_up(epoch) < ramp_up(epoch + 1) for epoch in range(80))
+
+
+def test_the_rate_rises_stays_and_falls():
+    rates = [ramped_rate(epoch, 300) for epoch in range(301)]
+    assert rates[0] == pytest.approx(math.exp(-5)) and rates[300] == pytest.approx(math.exp(-12.5))
+    assert rates[80:251] == [1.0] * 171
+    assert sorted(rates[:81]) == rates[:81] and sorted(rates[250:])[::-1] == rates[250:]
+    # where the ramps overlap both count
+    assert ramped_rate(5, 10, up=8, down=8) == ramp_up(5, 8) * ramp_down(5, 10, 8)
 
 
 def test_pi_model_equals_the_algorithm_in_loops():

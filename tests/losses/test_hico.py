@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from monai_usspeech.losses import HiCoLoss, hico_contrastive, softened_cross_entropy
-from tests.losses.test_nt_xent import by_loops
+from monai_usspeech.losses import HiCoLoss, NTXentLoss, hico_contrastive
+from monai_usspeech.losses.nt_xent import nt_xent_and_hits
+from tests.losses.test_nt_xent import by_loops, hits_by_loops
 
 
 def golden_levels():
@@ -85,17 +87,6 @@ def test_softened_cross_entropy_of_each_preset(preset, share, factor):
     assert loss.figures["soft_used"] == 4
 
 
-def test_default_smoothing_is_label_smoothing_and_the_printed_one_a_multiple_of_it():
-    logits, label = torch.randn(32, 12, dtype=torch.float64), torch.arange(32) % 12
-    expected = F.cross_entropy(logits, label, label_smoothing=0.2, reduction="none")
-    assert torch.allclose(softened_cross_entropy(logits, label), expected, atol=1e-12)
-    spread = 12 * 0.2 / 31  # the printed target sums to 0.877, not to 1
-    expected = (0.8 + spread) * F.cross_entropy(logits, label, label_smoothing=spread / (0.8 + spread))
-    printed = softened_cross_entropy(logits, label, share=0.2 / 31).mean()
-    assert 0.8 + spread == pytest.approx(0.877, abs=1e-3)
-    assert printed.item() == pytest.approx(expected.item(), abs=1e-12)
-
-
 @pytest.mark.parametrize("preset", ["default", "paper", "code"])
 @pytest.mark.parametrize("labels", [[], [2]])
 def test_no_label_or_one_label_is_guarded(preset, labels):
@@ -120,6 +111,67 @@ def test_one_item_is_finite_and_beta_zero_reads_no_labels():
     levels, logits = batch(n_items=1)
     assert HiCoLoss()(*levels, logits, torch.tensor([1])).isfinite()
     assert HiCoLoss(beta=0.0)(*levels, logits).item() == 0
+
+
+TERMS = ("local", "medium", "global", "global_local", "global_medium")
+SUBSETS = [subset for size in (1, 2, 4) for subset in combinations(TERMS, size)]
+
+
+@pytest.mark.parametrize("terms", SUBSETS, ids="+".join)
+def test_some_terms_are_their_part_of_the_sum_and_nothing_else_is_read(terms):
+    (local, medium, whole), logits = batch()
+    label = torch.tensor([3, -1, 0, 4, -1, 1])
+    every = HiCoLoss(balance=0.7)
+    every(local, medium, whole, logits, label)
+    loss = HiCoLoss(balance=0.7, terms=terms)
+    given = {name: view.clone().requires_grad_() for name, view in (("local", local), ("medium", medium))}
+    given["whole"] = whole.clone().requires_grad_()
+    value = loss(**given, logits=logits, label=label)
+    weights = {name: 0.3 if "_" in name else 0.7 for name in terms}
+    expected = sum(weight * every.terms[f"loss_{name}"].item() for name, weight in weights.items())
+    assert value.item() == pytest.approx(expected + 0.2 * every.terms["loss_soft"].item(), abs=1e-12)
+    assert loss.terms.keys() == {f"loss_{name}" for name in (*terms, "soft")}
+    value.backward()
+    read = {level.replace("global", "whole") for name in terms for level in name.split("_")}
+    assert {name for name, views in given.items() if views.grad is not None} == read
+    without = {name: views if name in read else None for name, views in given.items()}
+    assert loss(**without, logits=logits, label=label).item() == value.item()
+
+
+def test_terms_that_are_left_out_are_not_computed(monkeypatch):
+    calls = []
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        return nt_xent_and_hits(*args, **kwargs)
+
+    monkeypatch.setattr("monai_usspeech.losses.hico_terms.nt_xent_and_hits", counted)
+    levels, _ = batch()
+    for terms, expected in ((["local"], 1), (["global", "global_local"], 3), (TERMS, 7)):
+        calls.clear()
+        HiCoLoss(terms=terms)(*levels)
+        assert len(calls) == expected
+
+
+def test_the_global_term_alone_is_nt_xent():
+    levels, _ = batch()
+    value = HiCoLoss(temperature=0.3, balance=1.0, terms=["global"])(None, None, levels[2])
+    assert value.item() == pytest.approx(NTXentLoss(0.3)(*levels[2]).item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("cross", ["cross_view", "same_view"])
+def test_accuracies_are_the_shares_of_anchors_whose_positive_is_nearest(cross):
+    (local, noise, _), _ = batch(n_items=9)
+    medium, whole = local + 0.5 * noise, local - 0.4 * noise
+    loss = HiCoLoss(cross=cross, block_size=4)
+    loss(local, medium, whole)
+    order = (1, 0) if cross == "cross_view" else (0, 1)
+    expected = {"local": hits_by_loops(*local), "medium": hits_by_loops(*medium), "global": hits_by_loops(*whole)}
+    for name, level in (("global_local", local), ("global_medium", medium)):
+        expected[name] = sum(hits_by_loops(whole[view], level[order[view]]) for view in (0, 1)) / 2
+    figures = {name: value.item() for name, value in loss.figures.items()}
+    assert figures == pytest.approx({f"accuracy_{name}": share for name, share in expected.items()})
+    assert max(figures.values()) > min(figures.values())
 
 
 @pytest.mark.parametrize("preset", ["default", "paper", "code"])
@@ -150,6 +202,13 @@ def test_wrong_options_and_shapes():
     for options in ({"preset": "best"}, {"cross": "none"}, {"smoothing": "x"}, {"views": "max"}, {"balance": 2.0}):
         with pytest.raises(ValueError, match=next(iter(options))):
             HiCoLoss(**options)
+    for terms in ([], "local", ["local", "local"], ["P2"]):
+        with pytest.raises(ValueError, match="terms must be"):
+            HiCoLoss(terms=terms)
+    with pytest.raises(ValueError, match=r"\['global', 'local'\], got \['medium', 'global'\]"):
+        HiCoLoss(terms=["global_local"])(None, levels[1], levels[2])
+    with pytest.raises(ValueError, match="two views"):
+        HiCoLoss()(None, None, None)
     with pytest.raises(ValueError, match="two views"):
         HiCoLoss()(levels[0], levels[1], levels[2][:, :3])
     with pytest.raises(ValueError, match="both logits and label"):

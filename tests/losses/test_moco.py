@@ -32,6 +32,20 @@ def test_equals_plain_loops():
     assert loss(query, key).tolist() == pytest.approx(expected, abs=1e-10)
 
 
+def test_accuracy_is_the_share_of_queries_that_are_nearest_to_their_key():
+    key, noise = pairs(12)
+    query, loss = key + 0.8 * noise, MoCoLoss(5, 9).double()
+    queue = loss.queue.tolist()
+    loss(query, key)
+    right = [all(cosine(q, k) > cosine(q, n) for n in queue) for q, k in zip(query.tolist(), key.tolist())]
+    assert 0 < sum(right) < 12
+    assert loss.figures["accuracy_contrast"].item() == pytest.approx(sum(right) / 12)
+    same = torch.eye(5, dtype=torch.float64)[:1].expand(4, 5)
+    loss.queue = same[:1].expand(9, 5)
+    loss(same, same)
+    assert loss.figures["accuracy_contrast"] == 0  # a tie is no hit
+
+
 def test_equals_cross_entropy_and_its_limits():
     query, key = (F.normalize(y, dim=1) for y in pairs(4))
     queue = F.normalize(torch.randn(7, 5, dtype=torch.float64), dim=1)

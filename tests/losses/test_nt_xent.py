@@ -11,6 +11,7 @@ from monai.losses import ContrastiveLoss
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from monai_usspeech.losses import NTXentLoss, nt_xent_loss
+from monai_usspeech.losses.nt_xent import nt_xent_and_hits
 
 
 def cosine(a, b):
@@ -31,6 +32,17 @@ def by_loops(view0, view1, temperature, valid=None):
             loss += (math.log(total) - cosine(z[i], z[j]) / temperature) / 2 if valid[item] else 0.0
         values.append(loss)
     return values
+
+
+def hits_by_loops(view0, view1, valid=None):
+    """The share of anchors that are more similar to their positive than to every other embedding."""
+    n_items, z = len(view0), [*view0.tolist(), *view1.tolist()]
+    used = [i for i in range(2 * n_items) if valid is None or valid[i % n_items]]
+    hits = 0
+    for i in used:
+        j = (i + n_items) % (2 * n_items)
+        hits += all(cosine(z[i], z[j]) > cosine(z[i], z[k]) for k in used if k not in (i, j))
+    return hits / len(used)
 
 
 def pairs(n_items, dim=5, seed=0):
@@ -163,6 +175,36 @@ def test_nothing_valid_is_zero_with_a_graph(n_items, block_size):
     value = NTXentLoss(block_size=block_size)(*views, torch.zeros(n_items, dtype=torch.bool))
     value.backward()
     assert value.item() == 0 and (views.grad == 0).all()
+
+
+@pytest.mark.parametrize("block_size", [None, 1, 5])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_accuracy_is_the_share_of_anchors_whose_positive_is_nearest(block_size, reduction):
+    view0, noise = pairs(9)
+    view1, valid = view0 + 0.7 * noise, [True, False, True, True, True, False, True, True, True]
+    loss = NTXentLoss(block_size=block_size, reduction=reduction)
+    for given in (None, valid):
+        loss(view0, view1, None if given is None else torch.tensor(given))
+        expected = hits_by_loops(view0, view1, given)
+        assert 0.2 < expected < 0.9
+        assert loss.figures["accuracy_contrast"].item() == pytest.approx(expected)
+    values, hits = nt_xent_and_hits(view0, view1, valid=torch.tensor(valid), anchors=slice(1, 6))
+    assert values.shape == hits.shape == (5,) and hits[0] == 0 and set(hits.tolist()) <= {0.0, 0.5, 1.0}
+    assert not hits.requires_grad
+
+
+@pytest.mark.parametrize("block_size", [None, 3])
+def test_limits_of_the_accuracy(block_size):
+    loss, same = NTXentLoss(block_size=block_size), torch.zeros(8, 4)
+    same[:, 0] = 1  # exactly the same direction, so that no rounding decides
+    loss(same, same)
+    assert loss.figures["accuracy_contrast"] == 0  # a collapsed network finds nothing
+    loss(torch.eye(8), torch.eye(8))
+    assert loss.figures["accuracy_contrast"] == 1
+    loss(same, torch.full_like(same, torch.nan))
+    assert loss.figures["accuracy_contrast"] == 0
+    loss(same, same, torch.zeros(8, dtype=torch.bool))
+    assert loss.figures == {}
 
 
 def test_wrong_options_and_shapes():

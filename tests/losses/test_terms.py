@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from monai_usspeech.losses.terms import LossTerm, SummedLoss, check_choice, reduce_items
+from monai_usspeech.losses.terms import LossTerm, SummedLoss, check_choice, reduce_items, share_figure
 
 
 def test_reductions_count_valid_items_alone():
@@ -33,6 +33,17 @@ def test_the_sum_is_weighted_and_a_term_of_nothing_is_absent():
     figures = {name: float(figure) for name, figure in loss.figures.items()}
     assert figures == {"counted_used": 8, "empty_used": 0, "accuracy_counted": 0.75, "share": 0.375}
     assert not any(number.requires_grad for number in [*loss.terms.values(), *loss.figures.values()])
+
+
+def test_a_count_that_is_not_worth_reporting_is_not():
+    loss = SummedLoss()
+    loss.summed({"all": LossTerm(torch.tensor(1.0), 1.0, torch.tensor(4), {"share": torch.tensor(3)}, counted=False)})
+    assert loss.figures == {"share": 0.75}
+
+
+def test_a_share_of_nothing_is_absent():
+    assert share_figure("share", torch.tensor([1.0, 0.5, 0.0]), torch.tensor(6)) == {"share": 0.25}
+    assert share_figure("share", torch.tensor([]), torch.tensor(0)) == {}
 
 
 def test_a_choice_that_is_none_names_those_there_are():

@@ -62,6 +62,9 @@ def test_equals_scikit_learn_over_the_classes_that_occur(seed, classes):
         np.testing.assert_allclose(ours[occur], theirs, rtol=0, atol=1e-14)
         assert np.isnan(np.delete(ours, occur)).all()
     assert scores.support.tolist() == np.bincount(label, minlength=14).tolist()
+    one_against_rest = [accuracy_score(label == number, pred == number) for number in occur]
+    np.testing.assert_allclose(scores.per_class_accuracy[occur], one_against_rest, rtol=0, atol=1e-14)
+    assert np.isnan(np.delete(scores.per_class_accuracy, occur)).all()
 
 
 def test_never_true_and_never_predicted_count_as_zero_and_absent_not_at_all():
@@ -69,6 +72,7 @@ def test_never_true_and_never_predicted_count_as_zero_and_absent_not_at_all():
     scores = scores_from_confusion(confusion_matrix_of([0, 0, 2], [0, 0, 1], 4))
     np.testing.assert_array_equal(scores.per_class_precision, [1, 0, 0, np.nan])
     np.testing.assert_array_equal(scores.per_class_recall, [1, 0, 0, np.nan])
+    np.testing.assert_allclose(scores.per_class_accuracy, [1, 2 / 3, 2 / 3, np.nan])
     np.testing.assert_array_equal(scores.present, [True, True, True, False])
     assert float(scores.f1) == pytest.approx(1 / 3)
 
@@ -82,6 +86,7 @@ def test_many_matrices_at_once():
         alone = scores_from_confusion(matrix)
         for name in ("precision", "recall", "f1", "accuracy"):
             np.testing.assert_array_equal(getattr(together, name)[i // 3, i % 3], getattr(alone, name))
+        np.testing.assert_array_equal(together.per_class_accuracy[i // 3, i % 3], alone.per_class_accuracy)
     assert np.isnan(together.f1[1, 1]) and np.isnan(together.accuracy[1, 1])
 
 

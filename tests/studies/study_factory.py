@@ -86,6 +86,45 @@ def write_gaze_cell(folder: Path, subject: Sequence[str], scores: dict[str, np.n
     write_csv_rows(folder / "frames.csv", ("subject", "scan", "time", "fixations", *SALIENCY_SCORES), rows)
 
 
+def write_image_cell(
+    folder: Path, group: Sequence[str], label: np.ndarray, predicted: np.ndarray, classes: Sequence[str], **details: Any
+) -> None:
+    """A run on an image set with these predictions."""
+    write_plane_cell(folder, group, label, predicted, classes)
+    results = json.loads((folder / "results.json").read_text())
+    results |= {"task": "image_set", "details": {**results["details"], **details}}
+    (folder / "results.json").write_text(json.dumps(results))
+
+
+def make_image_study(study: Path, protocol: dict[str, str] | None = None, **changes: Any) -> Path:
+    """A study of an image set in which methods differ in their label rate: two folds, one seed, made-up predictions.
+
+    Args:
+        study: the folder to make.
+        protocol: of the methods by key; ``"clean"`` for the others.
+        changes: laid over ``study.json``.
+    """
+    methods: dict[str, dict[str, Any]] = {"scratch": {"title": "Scratch"}}
+    for series, base in (("HiCo", 0.55), ("USCL", 0.4)):
+        for rate in (0.1, 0.5, 1.0):
+            entry = {"title": f"{series} {rate}", "position": rate, "series": series, "skill": base + 0.3 * rate**0.5}
+            methods[f"{series.lower()}_{round(100 * rate):03d}"] = entry
+    data = {"store": "/data/set.json", "names": ["SYNTHETIC images"], "images": 1200, "groups": 24, "sha256": "0"}
+    plan = {"methods": methods, "tasks": {"image_set": {"title": "Images"}}, "data": data, "folds": [0, 1]}
+    write_plan(study, **{"seeds": [0], "n_folds": 2, "position_title": "Label rate", **plan, **changes})
+    for method, entry in methods.items():
+        for fold in range(2):
+            label = random_of("images", fold).choice(3, size=240, p=[0.3, 0.2, 0.5])
+            random = random_of("guess", method, fold)
+            right = random.uniform(size=240) < entry.get("skill", 0.35) + 0.03 * random.standard_normal()
+            guess = np.where(right, label, random.randint(0, 3, 240))
+            group = [f"v{fold}{number // 20}" for number in range(240)]
+            kind = {"protocol": (protocol or {}).get(method, "clean")}
+            folder = study / "image_set" / method / f"fold{fold}-seed0"
+            write_image_cell(folder, group, label, guess, ("covid", "pneumonia", "regular"), **kind)
+    return study
+
+
 def write_plan(study: Path, **changes: Any) -> None:
     """``study.json``."""
     plan = {

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from fire.parser import DefaultParseValue
+from monai.bundle import ConfigParser
 
 from monai_usspeech.data.files import InputError
 from monai_usspeech.data.store import ScanStore
@@ -33,7 +34,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def given(command: list[str]) -> dict[str, Any]:
     """What MONAI's command would read of a cell's command line."""
-    return {w[2:]: DefaultParseValue(command[i + 1]) for i, w in enumerate(command) if w.startswith("--")}
+    words = {w[2:]: command[i + 1] for i, w in enumerate(command) if w.startswith("--")}
+    return {name: None if word == command_word(None) else DefaultParseValue(word) for name, word in words.items()}
 
 
 def test_the_cells_are_methods_by_tasks_by_folds_by_seeds(root: Path):
@@ -147,7 +149,6 @@ def test_the_parts_together_are_every_cell_once_and_chains_stay_whole(root: Path
         "it's",
         "[x",
         True,
-        None,
         -1,
         0.5,
         [1, "a b"],
@@ -161,6 +162,12 @@ def test_a_value_comes_out_of_the_command_line_as_it_went_in(value: Any):
     except (ValueError, SyntaxError):
         ours = command_word(value)
     assert ours == value
+
+
+def test_none_on_a_command_line_is_one_that_monai_does_not_drop():
+    parser = ConfigParser({"initialisation": "imagenet"})
+    parser.update({"initialisation": DefaultParseValue(command_word(None))})
+    assert parser.get_parsed_content("initialisation") is None
 
 
 METHOD = {"random": {}}

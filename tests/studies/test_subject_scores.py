@@ -15,8 +15,9 @@ from monai_usspeech.metrics import compute_retrieval_scores, confusion_matrix_of
 from monai_usspeech.studies.analysis import analyse_task
 from monai_usspeech.studies.collect import CollectedCell, collect_study
 from monai_usspeech.studies.subject_scores import (
+    CLASS_SCORES,
     cell_statistics,
-    plane_class_scores,
+    class_scores,
     plane_scores,
     plane_statistics,
     score_function,
@@ -42,8 +43,28 @@ def test_macro_f1_is_the_mean_over_the_classes_that_occur():
     scores = plane_scores(plane_statistics(["s"] * 6, label, guess, 4).values.sum(0))
     f1 = [2 * 2 / (3 + 3), 2 * 2 / (2 + 3), 0.0]
     assert scores["f1"] == pytest.approx(sum(f1) / 3)
-    by_class, support = plane_class_scores({(0, 0): plane_statistics(["s"] * 6, label, guess, 4)}, 4)
+    by_class, support = class_scores({(0, 0): plane_statistics(["s"] * 6, label, guess, 4)}, 4)
+    by_class = by_class[:, CLASS_SCORES.index("f1")]
     assert by_class[:3] == pytest.approx(f1) and np.isnan(by_class[3]) and support.tolist() == [3, 2, 1, 0]
+
+
+def test_the_scores_of_a_class_by_counting_folds_summed_seeds_averaged():
+    random = np.random.RandomState(3)
+    truth = random.randint(0, 3, (2, 50))  # of two folds
+    cells, expected = {}, np.zeros((3, 4))
+    for seed in range(2):
+        guess = np.where(random.uniform(size=truth.shape) < 0.6, truth, random.randint(0, 3, truth.shape))
+        for fold in range(2):
+            cells[fold, seed] = plane_statistics(["s"] * 50, truth[fold], guess[fold], 3)
+        for number in range(3):
+            pairs = [(t == number, g == number) for t, g in zip(truth.ravel(), guess.ravel())]
+            tp, fp, fn = (sum(pair == kind for pair in pairs) for kind in ((1, 1), (0, 1), (1, 0)))
+            scores = (tp / (tp + fp), tp / (tp + fn), (100 - fp - fn) / 100, 2 * tp / (2 * tp + fp + fn))
+            expected[number] += np.array(scores) / 2
+    found, support = class_scores(cells, 3)
+    assert CLASS_SCORES == ("precision", "recall", "accuracy", "f1")
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    assert support.tolist() == [(truth == number).sum() for number in range(3)]
 
 
 def test_predictions_are_read_by_the_names_of_the_run(tmp_path: Path):

@@ -14,10 +14,11 @@ import pytest
 
 from monai_usspeech.data.annotations import PLANES
 from monai_usspeech.studies.analysis import analyse_task
+from monai_usspeech.studies.class_tables import class_table
 from monai_usspeech.studies.collect import collect_study
 from monai_usspeech.studies.reported_metrics import ReportedMetric
 from monai_usspeech.studies.table_format import ReportCell, ReportTable, table_csv, table_markdown
-from monai_usspeech.studies.tables import class_table, difference_table, interval_table, numbers_csv, score_table
+from monai_usspeech.studies.tables import difference_table, interval_table, numbers_csv, score_table
 from tests.studies.study_factory import make_study, write_cell_files, write_plan
 
 
