@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from monai_usspeech.data.annotations import PLANES, plane_at
 from monai_usspeech.phantom import Phantom
+from monai_usspeech.phantom.course import PhantomCourse
+from monai_usspeech.phantom.geometry import to_pixels
 from monai_usspeech.phantom.lexicon import PLANE_WORDS
+from monai_usspeech.phantom.motion import contraction
 from monai_usspeech.phantom.speech_synthesis import SPEECH_RATE, draw_voice, speak
 
 matplotlib.use("Agg")
@@ -100,9 +106,115 @@ def course_sheet(path: Path) -> None:
     save(figure, path, 70)
 
 
+def difficulty_sheet(path: Path) -> None:
+    """For each difficulty the first plane of three scans, and what is shown and said in a minute of another."""
+    figure = Figure(figsize=(14, 6.6))
+    grid = figure.add_gridspec(3, 6, wspace=0.03, hspace=0.3, left=0.01, right=0.99, top=0.96, bottom=0.06)
+    for row, name in enumerate(("easy", "standard", "hard")):
+        phantom = Phantom(seed=0, size=256, frame_rate=10.0, difficulty=name)
+        courses = [phantom.course(index) for index in range(13)]
+        chosen = [course for course in courses if course.planes[0].plane in ("4CH", "BrainTv", "abdomen")]
+        for column, course in enumerate(sorted(chosen, key=lambda course: str(course.planes[0].plane))):
+            axis = figure.add_subplot(grid[row, column])
+            plane = course.planes[0]
+            axis.imshow(pictures_at(course, [0.5 * (plane.start + plane.end)])[0], cmap="gray", vmin=0, vmax=255)
+            axis.set_title(f"{name}: {plane.plane}", fontsize=9)
+            axis.axis("off")
+        axis = figure.add_subplot(grid[row, 3:])
+        box = axis.get_position()
+        axis.set_position((box.x0 + 0.035, box.y0 + 0.02, box.width - 0.035, box.height - 0.04))
+        _word_course(axis, name, courses[1])
+    save(figure, path, 85)
+
+
+def pictures_at(course: PhantomCourse, times: Sequence[float]) -> np.ndarray:
+    """Frames of a scan at some times, uint8 [N, size, size]."""
+    course.times = np.asarray(times)
+    return np.concatenate(list(course.frames()))
+
+
+def look_sheet(path: Path) -> None:
+    """One plane in seven scans (fans, scanners, poses); then one scan coming into a plane and a beating heart."""
+    figure, axes = plt.subplots(2, 7, figsize=(14, 4.7))
+    four_chamber = next(k for k in range(13) if PHANTOM.course(k).planes[0].plane == "4CH")
+    for number, axis in enumerate(axes[0]):
+        course = PHANTOM.course(four_chamber + 13 * number)  # the same plane comes first in every 13th scan
+        plane = course.planes[0]
+        axis.imshow(pictures_at(course, [0.5 * (plane.start + plane.end)])[0], cmap="gray", vmin=0, vmax=255)
+        axis.set_title(f"{course.id}: {plane.plane}", fontsize=9)
+    course = PHANTOM.course(four_chamber)
+    plane = course.planes[0]
+    wall = np.arange(max(plane.start - 1.5, 0.0), plane.start + 0.4, 0.01)
+    offset = np.abs(course.motion.at(course.timeline.tissue_time(wall)).offset)
+    coming = [float(wall[np.argmin(np.abs(offset - depth))]) for depth in (1.2, 0.8, 0.5, 0.3, 0.1)]
+    beat = np.arange(plane.start + 0.6, plane.start + 1.1, 0.01)
+    cycle = contraction(course.motion.at(course.timeline.tissue_time(beat)).cycle)
+    coming += [float(beat[cycle.argmin()]), float(beat[cycle.argmax()])]
+    titles = [f"offset {depth}" for depth in ("1.2", "0.8", "0.5: near miss", "0.3", "0.1")] + ["diastole", "systole"]
+    for time, title, axis in zip(coming, titles, axes[1]):
+        axis.imshow(pictures_at(course, [time])[0], cmap="gray", vmin=0, vmax=255)
+        axis.set_title(title, fontsize=9)
+    for axis in axes.flat:
+        axis.axis("off")
+    figure.tight_layout(pad=0.3, h_pad=1.2)
+    save(figure, path, 100)
+
+
+def _word_course(axis: Axes, name: str, course: PhantomCourse) -> None:
+    """A minute of a scan: planes above, words below, each word in its plane's colour (grey: says no plane)."""
+    colours = dict(zip(PLANE_WORDS, plt.get_cmap("tab20").colors))
+    said = {word: plane for plane, (word, _) in PLANE_WORDS.items()}
+    for start, end, plane in course.planes:
+        axis.axvspan(start, end, 0.5, 0.8, color=colours[str(plane)])
+        axis.text(start, 0.85, str(plane), fontsize=8)
+    for word in course.narration.words:
+        colour = colours[said[word.word]] if word.kind == "plane" else "0.6" if word.kind == "organ" else "0.85"
+        axis.axvspan(word.start, word.end, 0.1, 0.42, color=colour)
+    axis.set(xlim=(0, 60), ylim=(0, 1), yticks=(0.26, 0.65), yticklabels=("words", name))
+    axis.tick_params(labelsize=8)
+
+
+def gaze_sheet(path: Path) -> None:
+    """Gaze over ten seconds, where it rests on the fan, and how much of it a prior explains."""
+    course = PHANTOM.course(1)
+    track, wall = course.gaze(), np.arange(0, 20, 0.05)
+    figure, axes = plt.subplots(1, 4, figsize=(14, 3.9), width_ratios=(2.2, 1, 1, 1))
+    axes[0].plot(track.time, track.x, color="tab:orange", linewidth=1, label="gaze, column")
+    for number in range(3):
+        marks = [course.landmarks(np.array([time])) for time in wall]
+        x = np.array([mark[number][0][0] if len(mark) > number else np.nan for mark in marks])
+        column = to_pixels(x, x, PHANTOM.size)[0]
+        label = "landmarks" if number == 0 else None
+        axes[0].plot(wall, column, color="0.2", linewidth=1.4 - 0.4 * number, label=label)
+    for start, end, plane in (interval for interval in course.planes if interval.start < 20):
+        axes[0].axvspan(start, min(end, 20), color="tab:green", alpha=0.15)
+        axes[0].text(start, 205, str(plane), fontsize=8)
+    axes[0].set(xlim=(0, 20), ylim=(50, 215), xlabel="time, s", ylabel="pixels")
+    axes[0].legend(loc="lower left", fontsize=7)
+    for axis, name in zip(axes[1:], ("easy", "standard", "hard")):
+        phantom = Phantom(seed=0, size=256, difficulty=name)
+        outline = phantom.course(0).geometry.outline(256)
+        points = []
+        for other in (phantom.course(index) for index in range(13)):
+            gaze = other.gaze()
+            seen = ~np.isnan(gaze.x) & (plane_at(other.planes, gaze.time) < len(PLANES) - 1)
+            points.append(np.stack([gaze.x[seen], gaze.y[seen]], axis=1))
+        spots = np.concatenate(points)
+        axis.hist2d(spots[:, 0], spots[:, 1], bins=64, range=((0, 256), (0, 256)), cmap="magma")
+        axis.plot(*np.concatenate([outline, outline[:1]]).T, color="0.6", linewidth=0.8)
+        axis.set(title=f"{name}: 13 scans, on planes", xlim=(0, 256), ylim=(256, 0), aspect="equal")
+        axis.title.set_fontsize(9)
+        axis.axis("off")
+    figure.tight_layout()
+    save(figure, path, 80)
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "images"
     folder.mkdir(parents=True, exist_ok=True)
     plane_sheet(folder / "phantom_planes.png")
     word_sheet(folder / "phantom_words.png")
     course_sheet(folder / "phantom_course.png")
+    difficulty_sheet(folder / "phantom_difficulty.png")
+    look_sheet(folder / "phantom_look.png")
+    gaze_sheet(folder / "phantom_gaze.png")

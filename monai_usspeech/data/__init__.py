@@ -38,6 +38,9 @@ from monai_usspeech.data.retrieval_pairs import RetrievalDataset
 from monai_usspeech.data.speech import SpeechTrack, is_digital_silence, read_speech, speech_on_video_time
 from monai_usspeech.data.splits import SubjectSplit, subject_split
 from monai_usspeech.data.store import ScanStore, ScanStoreWriter, StoredScan
+from monai_usspeech.data.synchronisation_pairs import SynchronisationDataset, synchronisation_split
+from monai_usspeech.data.tongue_command import tongue_table, write_tongue_datalist
+from monai_usspeech.data.tongue_corpora import read_tongue_corpora
 from monai_usspeech.data.video import VideoFrame, VideoInfo, VideoSource, open_video
 
 __all__ = [
@@ -69,6 +72,7 @@ __all__ = [
     "StandardPlane",
     "StoredScan",
     "SubjectSplit",
+    "SynchronisationDataset",
     "UltraSuiteReader",
     "UltrasoundVideoReader",
     "VideoFrame",
@@ -90,11 +94,15 @@ __all__ = [
     "read_json",
     "read_planes",
     "read_speech",
+    "read_tongue_corpora",
     "register_readers",
     "speech_on_video_time",
     "standard_plane",
     "subject_folds",
     "subject_split",
+    "synchronisation_split",
+    "tongue_table",
     "write_image_set",
     "write_json",
+    "write_tongue_datalist",
 ]

@@ -26,6 +26,7 @@ from monai_usspeech.data._field_checks import (
 )
 from monai_usspeech.data.annotations import read_gaze, read_planes
 from monai_usspeech.data.files import InputError
+from monai_usspeech.data.oracle import read_oracle
 
 __all__ = ["content_problems", "file_problems", "resolve"]
 
@@ -72,7 +73,7 @@ def content_problems(content: Any) -> list[str]:
 
 
 def file_problems(content: Any, folder: Path) -> list[str]:
-    """Missing files of a datalist, and gaze and planes files that cannot be used.
+    """Missing files of a datalist, and gaze, planes and oracle files that cannot be used.
 
     Args:
         content: what the JSON file holds; parts that are not as they should be are passed over.
@@ -85,7 +86,7 @@ def file_problems(content: Any, folder: Path) -> list[str]:
     problems = []
     folders: dict[Path, dict[str, list[str]]] = {}
     for label, entry in labelled_entries(scans, "scan", "id"):
-        for key in ("video", "speech", "gaze", "planes"):
+        for key in ("video", "speech", "gaze", "planes", "oracle"):
             value = entry.get(key) if isinstance(entry, Mapping) else None
             if not isinstance(value, str) or path_problem(value) or (key == "speech" and value == "video"):
                 continue
@@ -102,6 +103,8 @@ def _file_problem(key: str, path: Path, value: str, folders: dict[Path, dict[str
             read_gaze(path, max_rows=GAZE_ROWS_CHECKED)
         elif key == "planes":
             read_planes(path)
+        elif key == "oracle":
+            read_oracle(path)
     except InputError as error:
         return str(error)
     return ""
@@ -214,4 +217,5 @@ _SCAN_FIELDS: dict[str, FieldCheck] = {
     "planes": optional(path_problem),
     "fan": optional(_fan),
     "fold": optional(fold_problem),
+    "oracle": optional(path_problem),
 }

@@ -191,14 +191,14 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 
 def _read_table(
-    path: str | os.PathLike, columns: tuple[str, ...], without_rows: str, max_rows: int | None = None
+    path: str | os.PathLike, columns: tuple[str, ...], without_rows: str | None, max_rows: int | None = None
 ) -> tuple[list[int], tuple[list[str], ...]]:
     """Read the named columns of a CSV file.
 
     Args:
         path: the file.
         columns: the columns to read; others are passed over.
-        without_rows: what to do instead of giving a file with no rows (for the message).
+        without_rows: what to do instead of giving a file with no rows (for the message); None: no rows are allowed.
         max_rows: read no further than so many rows below the header.
 
     Returns:
@@ -206,11 +206,12 @@ def _read_table(
     """
     rows = _read_rows(path, None if max_rows is None else max_rows + 1)
     if not rows:
-        raise InputError(f"{path}: the file is empty; give the columns {','.join(columns)}, or {without_rows}.")
+        mend = f", or {without_rows}" if without_rows else ""
+        raise InputError(f"{path}: the file is empty; give the columns {','.join(columns)}{mend}.")
     header = [cell.strip() for cell in rows[0][1]]
     place = [_column(path, name, header, columns) for name in columns]
     del rows[0]
-    if not rows:
+    if not rows and without_rows:
         raise InputError(f"{path}: there is a header and no rows; {without_rows}.")
     for line, row in rows:
         if len(row) <= max(place):

@@ -1,7 +1,7 @@
 # Copyright (c) monai_usspeech contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Batches of clips that depend on (seed, epoch) alone, on any number of processes, and can be taken up anywhere."""
+"""Batches that depend on (seed, epoch) alone, on any number of processes, and can be taken up anywhere."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ __all__ = ["ClipBatchSampler"]
 
 
 class ClipBatchSampler(ResumableBatchSampler):
-    """Batch sampler for :class:`~monai_usspeech.data.clips.ClipDataset`: yields lists of ``(epoch, item)``.
+    """Batch sampler for clips, videos, frames or images: yields lists of ``(epoch, item)``.
 
-    With ``high_share`` each batch has a fixed number of clips that can give pairs, so that the contrastive term
-    always sees as many negatives. The other places go through all clips, so that the frame-order task sees the whole
-    video. No clip is twice in a batch; every high clip is used before one comes again. How epochs follow one another
-    and how processes share a batch, see :class:`~monai_usspeech.data.resumable_batches.ResumableBatchSampler`.
+    It serves every dataset whose items are drawn by epoch: :class:`~monai_usspeech.data.ClipDataset`,
+    :class:`~monai_usspeech.data.FrameViewDataset`, :class:`~monai_usspeech.data.FrameDataset`,
+    :class:`~monai_usspeech.data.ImageSetDataset`. How epochs follow one another and how processes share a batch, see
+    :class:`~monai_usspeech.data.resumable_batches.ResumableBatchSampler`.
+
+    For clips with speech, ``high_share`` gives each batch a fixed number of clips that can give pairs, so that the
+    contrastive term always sees as many negatives. The other places go through all clips, so that the frame-order task
+    sees the whole video. No clip is twice in a batch; every high clip is used before one comes again.
 
     Args:
         n_items: length of the dataset.
-        batch_size: clips per batch on one process.
+        batch_size: items per batch on one process.
         seed: of the order.
         shuffle: draw a new order for each epoch; else items come in their own order.
         drop_last: leave out the last batch when it is not full. When it is kept, it is divided evenly; should it hold
@@ -62,8 +66,8 @@ class ClipBatchSampler(ResumableBatchSampler):
         self.n_high = 0 if high_share is None else round(high_share * self.total)
         if len(self) == 0:
             raise InputError(
-                f"{n_items} clips do not fill one batch of {self.total} (batch_size {batch_size} on {world_size}"
-                " processes): lower batch_size or add scans."
+                f"{n_items} items do not fill one batch of {self.total} (batch_size {batch_size} on {world_size}"
+                " processes): lower batch_size or add data."
             )
         self._high_items(0)
 

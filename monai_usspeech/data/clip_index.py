@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,6 +63,33 @@ class ClipIndex:
         self._flags.append((np.packbits(flags), len(flags)))
         share = np.asarray(clip_activity(flags, round(self.clip_seconds / STEP)), np.float32)[:count]
         return np.pad(share, (0, count - len(share)))
+
+    def rearranged(self, source: np.ndarray, coverage: bool) -> ClipIndex:
+        """The same clips with the voice activity of others.
+
+        Args:
+            source: int64 ``[clips]``: the clip whose voice activity each clip gets.
+            coverage: whether the coverage by speech goes with it.
+
+        Returns:
+            Another index; this one stays as it is.
+        """
+        other = copy.copy(self)
+        other.covered = self.covered[source] if coverage else self.covered
+        if self.activity is None:
+            return other
+        per_clip, counts = round(self.clip_seconds / STEP), np.diff(self.offsets)
+        rows = [np.zeros((0, -(-per_clip // 8)), np.uint8)]
+        for (packed, length), count in zip(self._flags, counts):
+            flags = np.unpackbits(packed, count=length)[: count * per_clip]
+            whole = np.pad(flags, (0, count * per_clip - len(flags))).reshape(count, per_clip)
+            rows.append(np.packbits(whole, axis=1))
+        moved = np.concatenate(rows)[source]
+        parts = (moved[begin:end] for begin, end in zip(self.offsets, self.offsets[1:]))
+        lines = (np.unpackbits(part, axis=1, count=per_clip).reshape(-1) for part in parts)
+        other._flags = [(np.packbits(line), len(line)) for line in lines]
+        other.activity = self.activity[source]
+        return other
 
     def locate(self, number: int) -> tuple[int, int]:
         """``(scan, clip)`` of clip ``number``; negative numbers count from the end.

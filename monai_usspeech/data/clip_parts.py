@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from monai_usspeech.data.files import InputError, nearest_name
+from monai_usspeech.data.pair_controls import FoldedSpeech
 from monai_usspeech.data.store import STORE_SAMPLE_RATE, StoredScan
 from monai_usspeech.transforms.augmentation import draw_augmentation
 from monai_usspeech.transforms.order import draw_order_times, order_decidable
@@ -20,22 +18,14 @@ from monai_usspeech.transforms.pair_sampling import PairRecord, PairSettings, fr
 
 __all__ = [
     "ORDER_FRAMES",
-    "as_input_error",
-    "checked_augmentation",
     "clip_augmentation",
     "clip_order_times",
-    "item_random_state",
     "order_visible",
     "pair_values",
     "speech_level",
 ]
 
 ORDER_FRAMES = 4
-
-
-def item_random_state(seed: int, epoch: int, item: int) -> np.random.RandomState:
-    """The random source of one item of one epoch: the same in any process, at any time, in any order of reading."""
-    return np.random.RandomState(np.random.Philox(np.random.SeedSequence((seed, epoch, item))))
 
 
 def clip_order_times(
@@ -68,7 +58,9 @@ def order_visible(frames: np.ndarray, threshold: float) -> bool:
     return order_decidable(np.ascontiguousarray(frames[..., ::step, ::step]), threshold)
 
 
-def pair_values(scan: StoredScan, record: PairRecord, affinity: bool, settings: PairSettings) -> dict[str, Any]:
+def pair_values(
+    scan: StoredScan | FoldedSpeech, record: PairRecord, affinity: bool, settings: PairSettings
+) -> dict[str, Any]:
     """Read the speech of a clip's pairs, and put what was drawn beside it.
 
     Args:
@@ -99,7 +91,7 @@ def pair_values(scan: StoredScan, record: PairRecord, affinity: bool, settings: 
     }
 
 
-def speech_level(scan: StoredScan, statistics: str) -> dict[str, Any]:
+def speech_level(scan: StoredScan | FoldedSpeech, statistics: str) -> dict[str, Any]:
     """The scan's level statistics for :class:`~monai_usspeech.transforms.LogSpectrogram`.
 
     Args:
@@ -147,38 +139,3 @@ def clip_augmentation(
         drawn = draw_augmentation(rng, ORDER_FRAMES, **{"jitter": 5 / 256, "noise": 0.02, **augment})
         out.update({f"order_frames_{name}": value for name, value in drawn.items()})
     return out
-
-
-@contextmanager
-def as_input_error(owner: str = "ClipDataset") -> Iterator[None]:
-    """A number out of its range comes from the user's configuration: let it be told in one line.
-
-    Args:
-        owner: whose setting it is, for the message.
-    """
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{owner}: {error}") from error
-
-
-def checked_augmentation(
-    augment: Mapping[str, Any], owner: str = "ClipDataset", draw: Callable[..., Any] = draw_augmentation
-) -> dict[str, Any]:
-    """The same arguments, once it is sure that they can be drawn with.
-
-    Args:
-        augment: arguments of ``draw``.
-        owner: whose setting it is, for the message.
-        draw: what draws with them, after a random source and the number of frames.
-
-    Raises:
-        InputError: on an unknown name, with the nearest one, or a range that is not one.
-    """
-    known = list(inspect.signature(draw).parameters)[2:]
-    for name in augment:
-        if name not in known:
-            raise InputError(f'{owner}: augment has no option "{name}".{nearest_name(name, known)}')
-    with as_input_error(owner):
-        draw(np.random.RandomState(0), ORDER_FRAMES, **augment)  # a range that is not one shows now
-    return dict(augment)

@@ -7,28 +7,26 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from monai_usspeech.data.clip_index import ClipIndex
 from monai_usspeech.data.clip_parts import (
     ORDER_FRAMES,
-    as_input_error,
-    checked_augmentation,
     clip_augmentation,
     clip_order_times,
-    item_random_state,
     order_visible,
     pair_values,
     speech_level,
 )
+from monai_usspeech.data.drawn_items import DrawnItems, as_input_error, checked_augmentation, item_random_state
 from monai_usspeech.data.files import InputError
+from monai_usspeech.data.pair_controls import check_controls, controlled_speech, with_negatives_of
 from monai_usspeech.data.store import ScanStore, StoredScan
 from monai_usspeech.transforms.order import draw_order, draw_order_times, order_label
 from monai_usspeech.transforms.pair_sampling import STEP, PairRecord, PairSettings, draw_pairs, frame_on_display
@@ -37,7 +35,7 @@ from monai_usspeech.transforms.voice_activity import window_activity
 __all__ = ["ClipDataset"]
 
 
-class ClipDataset(Dataset):
+class ClipDataset(DrawnItems):
     """Clips of prepared scans as pretraining samples.
 
     Clip ``n`` of a scan covers ``[n, n + 1) * clip_seconds``; the tail is dropped. What is drawn for an item depends on
@@ -88,6 +86,7 @@ class ClipDataset(Dataset):
             :func:`~monai_usspeech.transforms.pair_sampling.draw_pairs`.
         voice_activity: which of the store's voice activity flags gate the pairs.
         affinity_threshold: least share of active voice of a gated clip and of a gated window.
+        window_threshold: that of a gated window, when it is another.
         affinity_start: threshold of epoch 0, which then moves in a straight line to ``affinity_threshold``. None:
             constant.
         affinity_epochs: the epoch from which ``affinity_threshold`` holds.
@@ -102,6 +101,10 @@ class ClipDataset(Dataset):
             :func:`~monai_usspeech.transforms.order.order_label`. With ``"time"`` the network needs
             ``order_symmetric=False``.
         seed: of all random numbers.
+        speech_source: a control, see docs/pairs.md: ``"shuffled"`` lets each scan's frames meet the speech of another
+            scan. Times of windows stay on the scan's own line; :attr:`voices` says what is read there. None: its own.
+        affinity_control: a control: ``"permuted"`` exchanges the voice activity of whole clips. None: as it is.
+        gate_on: a control: ``"positive"`` filters the positive window only. None: both windows.
 
     Raises:
         InputError: on a subject that the store does not have, an unknown option, a number out of its range, no clip at
@@ -132,6 +135,10 @@ class ClipDataset(Dataset):
         order_threshold: float = 0.01,
         order_reversal: str = "shown",
         seed: int = 0,
+        window_threshold: float | None = None,
+        speech_source: str | None = None,
+        affinity_control: str | None = None,
+        gate_on: str | None = None,
     ) -> None:
         if not (pairs or order):
             raise InputError("ClipDataset: pairs and order are both false, which leaves nothing to learn; set one.")
@@ -144,21 +151,28 @@ class ClipDataset(Dataset):
                 "ClipDataset: affinity_start must lie in [0, 1] and affinity_epochs be >= 1,"
                 f" got {affinity_start} and {affinity_epochs}."
             )
+        if window_threshold is not None and not 0 <= window_threshold <= 1:
+            raise InputError(f"ClipDataset: window_threshold must lie in [0, 1], got {window_threshold}.")
+        check_controls(pairs, gate, speech_source=speech_source, affinity_control=affinity_control, gate_on=gate_on)
         self.store = store if isinstance(store, ScanStore) else ScanStore(store)
         self.pairs, self.order, self.gate, self.seed, self.statistics = pairs, order, gate, seed, statistics
-        self.voice_activity = voice_activity
-        with as_input_error():
+        self.voice_activity, self.window_threshold = voice_activity, window_threshold
+        self.speech_source, self.affinity_control, self.gate_on = speech_source, affinity_control, gate_on
+        with as_input_error("ClipDataset"):
             self.settings = PairSettings(
                 clip_seconds, window_seconds, n_pairs, shift_range, shift_unit, shift_sign, affinity_threshold
             )
             if order:
                 draw_order_times(np.random.RandomState(0), 0.0, clip_seconds, order_gap)  # a wrong gap shows now
         self.affinity_start, self.affinity_epochs = affinity_start, affinity_epochs
-        self.augment = None if augment is None else checked_augmentation(augment)
+        self.augment = None if augment is None else checked_augmentation(augment, "ClipDataset")
         self.order_gap, self.order_threshold, self.order_reversal = order_gap, order_threshold, order_reversal
         scans = self.store.select(subjects=subjects, exclude=exclude_subjects)
         self.scans: tuple[StoredScan, ...] = tuple(scan for scan in scans if order or scan.has_speech)
-        self.index = ClipIndex(self.scans, clip_seconds, voice_activity if pairs and gate else None)
+        index = ClipIndex(self.scans, clip_seconds, voice_activity if pairs and gate else None)
+        self.voices, self.index = controlled_speech(
+            self.scans, index, affinity_threshold, seed, speech_source, affinity_control
+        )
         self._check()
 
     def _check(self) -> None:
@@ -183,10 +197,8 @@ class ClipDataset(Dataset):
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Tensor]:
-        epoch, number = item if isinstance(item, tuple) else (0, item)
+    def _sample(self, epoch: int, number: int) -> dict[str, Tensor]:
         scan_index, clip = self.locate(number)
-        number = range(len(self))[number]
         rng = item_random_state(self.seed, epoch, number)
         scan, times, seconds = self.scans[scan_index], self.scans[scan_index].times, self.settings.clip_seconds
         sample: dict[str, Any] = {"scan_index": np.int64(scan_index), "clip_index": np.int64(clip)}
@@ -194,8 +206,8 @@ class ClipDataset(Dataset):
         if self.pairs:
             record, affinity = self.draw(rng, scan_index, clip, epoch)
             wanted.append(frame_on_display(times, record.frame_times))
-            sample.update(pair_values(scan, record, affinity, self.settings))
-            sample.update(speech_level(scan, self.statistics))
+            sample.update(pair_values(self.voices[scan_index], record, affinity, self.settings))
+            sample.update(speech_level(self.voices[scan_index], self.statistics))
         if self.order:
             order_times, distinct = clip_order_times(rng, times, clip * seconds, seconds, self.order_gap)
             permutation = draw_order(rng)
@@ -212,10 +224,6 @@ class ClipDataset(Dataset):
             sample.update(clip_augmentation(rng, self.augment, self.settings.n_pairs if self.pairs else 0, self.order))
         return {name: torch.from_numpy(np.ascontiguousarray(value)) if np.ndim(value) else torch.tensor(value)
                 for name, value in sample.items()}  # fmt: skip
-
-    def __getitems__(self, items: Sequence[int | tuple[int, int]]) -> list[dict[str, Tensor]]:
-        """Fetch a batch; :class:`torch.utils.data.DataLoader` calls this once for each batch."""
-        return [self[item] for item in items]
 
     # What an item is
 
@@ -257,6 +265,9 @@ class ClipDataset(Dataset):
 
     def high_clips(self, epoch: int) -> np.ndarray:
         """bool ``[len(self)]``: clips that can give valid pairs in an epoch."""
+        if self.gate_on == "positive":
+            high: np.ndarray = self.index.usable(self._level(epoch)) & self.index.with_partner(None, self.settings)
+            return high
         return self.index.with_partner(self._level(epoch), self.settings)
 
     def _level(self, epoch: int) -> float | None:
@@ -284,16 +295,19 @@ class ClipDataset(Dataset):
             The record, and whether the clip's affinity is high. When it is not, no triple is valid.
         """
         arguments, level = vars(self.settings), self._level(epoch)
-        usable = self.index.usable(level, scan_index)
+        usable, covered = self.index.usable(level, scan_index), self.index.usable(None, scan_index)
         if level is None:
             return draw_pairs(rng, clip, len(usable), usable=usable, **arguments), bool(usable[clip])
-        arguments = {**arguments, "threshold": level}
+        arguments = {**arguments, "threshold": level if self.window_threshold is None else self.window_threshold}
         reach = math.ceil((self.settings.shift_range - 1) * self.settings.shift_seconds / self.settings.clip_seconds)
         first, flags = self.index.flags(scan_index, clip - reach, clip + reach + 1)
         shares = window_activity(flags, round(self.settings.window_seconds / STEP))
         arguments.update(activity=shares, activity_start=first)
         if usable[clip]:
-            return draw_pairs(rng, clip, len(usable), gate=True, usable=usable, **arguments), True
+            record = draw_pairs(rng, clip, len(usable), gate=True, usable=usable, **arguments)
+            if self.gate_on == "positive":
+                record = with_negatives_of(record, draw_pairs(rng, clip, len(usable), usable=covered, **arguments))
+            return record, True
         # The sound of a clip with little voice still passes through the network's normalisation: draw real windows.
-        record = draw_pairs(rng, clip, len(usable), usable=self.index.usable(None, scan_index), **arguments)
+        record = draw_pairs(rng, clip, len(usable), usable=covered, **arguments)
         return replace(record, valid=np.zeros_like(record.valid)), False

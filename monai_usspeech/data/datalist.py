@@ -43,6 +43,7 @@ class Scan:
             file begins at this time of the video; a track of the video is moved by it from its own clock.
         gaze: gaze CSV (:func:`~monai_usspeech.data.annotations.read_gaze`), or None.
         planes: planes CSV (:func:`~monai_usspeech.data.annotations.read_planes`), or None.
+        oracle: CSV of when what is said names what is shown (:func:`~monai_usspeech.data.oracle.read_oracle`), or None.
         fan: (top, left, bottom, right) of the part of the frame to keep, in source pixels, bottom and right excluded;
             None to detect it.
         fold: the test fold of the scan, the same for all scans of its subject; None when folds are drawn elsewhere.
@@ -57,6 +58,7 @@ class Scan:
     planes: Path | None = None
     fan: tuple[int, int, int, int] | None = None
     fold: int | None = None
+    oracle: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ class ScanDatalist:
     ) -> ScanDatalist:
         """A first datalist for a folder of videos; save it, look it over, and mend it by hand.
 
-        Beside ``clip.mp4`` it takes up ``clip.wav`` (or .flac, .ogg, .mp3), ``clip_gaze.csv`` and ``clip_planes.csv``.
+        Beside ``clip.mp4`` it takes up ``clip.wav`` (or .flac, .ogg, .mp3), ``clip_gaze.csv``, ``clip_planes.csv`` and
+        ``clip_oracle.csv``.
         A scan without such a sound file gets no speech: write ``"video"`` where the track of the video is narration.
 
         Args:
@@ -139,6 +142,7 @@ class ScanDatalist:
                 speech=_beside(video, _SPEECH_SUFFIXES),
                 gaze=_beside(video, ("_gaze.csv",)),
                 planes=_beside(video, ("_planes.csv",)),
+                oracle=_beside(video, ("_oracle.csv",)),
             )
             for scan_id, person, video in zip(ids, subjects, videos)
         ]
@@ -176,7 +180,8 @@ def _raise_if_any(where: str, problems: list[str]) -> None:
 
 def _scan(entry: Mapping[str, Any], folder: Path) -> Scan:
     """The scan that a checked entry of a datalist in ``folder`` describes."""
-    files = {key: None if entry.get(key) is None else resolve(folder, entry[key]) for key in ("gaze", "planes")}
+    tables = ("gaze", "planes", "oracle")
+    files = {key: None if entry.get(key) is None else resolve(folder, entry[key]) for key in tables}
     speech = entry.get("speech")
     return Scan(
         id=entry["id"],
@@ -202,7 +207,8 @@ def _entry(scan: Scan, folder: Path | None) -> dict[str, Any]:
         "planes": _written(scan.planes, folder),
         "fan": None if scan.fan is None else list(scan.fan),
     }
-    return entry if scan.fold is None else {**entry, "fold": scan.fold}
+    rare = {"oracle": _written(scan.oracle, folder), "fold": scan.fold}
+    return {**entry, **{key: value for key, value in rare.items() if value is not None}}
 
 
 def _written(path: str | os.PathLike | None, folder: Path | None) -> str | None:

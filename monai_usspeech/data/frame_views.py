@@ -6,22 +6,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from monai_usspeech.data._field_checks import is_number, is_whole
-from monai_usspeech.data.clip_parts import checked_augmentation, item_random_state
+from monai_usspeech.data.drawn_items import DrawnItems, checked_augmentation, item_random_state
 from monai_usspeech.data.files import InputError, nearest_name
 from monai_usspeech.data.image_sets import ImageSetDatalist
 from monai_usspeech.data.store import ScanStore
 from monai_usspeech.data.video_sources import video_frames
+from monai_usspeech.transforms.frame_views import draw_frame_views
 from monai_usspeech.transforms.sample_pairs import PAIR_FRAMES, draw_mixing_coefficient, draw_video_frames
-from monai_usspeech.transforms.view_augmentation import draw_view_augmentation, identity_view_augmentation
+from monai_usspeech.transforms.view_augmentation import draw_view_augmentation
 
 __all__ = ["FrameViewDataset", "labelled_videos"]
 
@@ -54,7 +54,7 @@ def labelled_videos(labels: np.ndarray, rate: float, seed: int = 0) -> np.ndarra
     return kept
 
 
-class FrameViewDataset(Dataset):
+class FrameViewDataset(DrawnItems):
     """Videos, or single frames, with the views of them that a network compares.
 
     What is drawn for an item depends on ``(seed, epoch, item)`` alone. Index with a number (epoch 0) or with
@@ -141,14 +141,19 @@ class FrameViewDataset(Dataset):
         """int64 ``[N]``: class number of each item, -1 where it has none."""
         self.classes: tuple[str, ...] = self.source.classes if (self.labels >= 0).any() else ()
         """Names of the classes; empty when no item has a label."""
-        self.num_classes = len(self.classes) or None
-        """Number of classes; None when no item has a label."""
-        if need_labels and not self.classes:
-            why = "label_rate is 0" if (self.source.labels >= 0).any() else "nothing in the chosen data has one"
+        self.num_classes = len(self.classes) if len(self.classes) > 1 else None
+        """Number of classes; None when no item has a label, or all have the same, which then says nothing."""
+        if need_labels and self.num_classes is None:
             raise InputError(
-                f"{self.source.name}: this method learns from labels, and {why}; raise label_rate, label the data, or"
-                " choose a method without labels."
+                f"{self.source.name}: this method learns from labels, and {self._why_none()}; raise label_rate, label"
+                " the data, or choose a method without labels."
             )
+
+    def _why_none(self) -> str:
+        """Why no label can be learned from."""
+        if self.classes:
+            return f'"{self.classes[0]}" is the only class'
+        return "label_rate is 0" if (self.source.labels >= 0).any() else "nothing in the chosen data has one"
 
     @property
     def labelled_share(self) -> float:
@@ -160,9 +165,7 @@ class FrameViewDataset(Dataset):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Tensor]:
-        epoch, number = item if isinstance(item, tuple) else (0, item)
-        number = self._number(number)
+    def _sample(self, epoch: int, number: int) -> dict[str, Tensor]:
         rng = item_random_state(self.seed, epoch, number)
         video, frames = self._drawn_frames(rng, number)
         sample: dict[str, Any] = {}
@@ -170,18 +173,10 @@ class FrameViewDataset(Dataset):
             sample["mix"] = np.float32(draw_mixing_coefficient(rng, self._n_frames(video), self.mix))
         different, places = np.unique(frames, return_inverse=True)
         sample["image"] = self.source.read(different)[places]
-        sample.update({f"image_{name}": value for name, value in self._record(rng, len(frames)).items()})
+        record = draw_frame_views(rng, len(frames), self.augment, self.augment_second)
+        sample.update({f"image_{name}": value for name, value in record.items()})
         sample.update(label=self.labels[number], item=np.int64(number), video=np.int64(video))
         return {name: torch.as_tensor(value) for name, value in sample.items()}
-
-    def __getitems__(self, items: Sequence[int | tuple[int, int]]) -> list[dict[str, Tensor]]:
-        """Fetch a batch; :class:`torch.utils.data.DataLoader` calls this once for each batch."""
-        return [self[item] for item in items]
-
-    def _number(self, number: int) -> int:
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"Item {number} does not exist: there are {len(self)}.")
-        return int(number) % len(self)
 
     def _n_frames(self, video: int) -> int:
         return int(self.source.offsets[video + 1] - self.source.offsets[video])
@@ -194,16 +189,6 @@ class FrameViewDataset(Dataset):
         if self.positive == "image":
             return number, first + np.repeat(draw_video_frames(rng, count, 1), self.n_views)
         return number, first + draw_video_frames(rng, count, self.n_views if self.mix is None else PAIR_FRAMES)
-
-    def _record(self, rng: np.random.RandomState, frames: int) -> dict[str, np.ndarray]:
-        if self.augment is None:
-            record = identity_view_augmentation(frames)
-        else:
-            record = draw_view_augmentation(rng, frames, **self.augment)
-        if self.augment_second is not None:
-            last = draw_view_augmentation(rng, 1, **self.augment_second)
-            record = {name: np.concatenate([record[name][:-1], last[name]]) for name in record}
-        return record
 
     # What an item is
 

@@ -6,18 +6,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from monai_usspeech.data.clip_parts import checked_augmentation, item_random_state
+from monai_usspeech.data.drawn_items import DrawnItems, checked_augmentation, frame_augmentation
 from monai_usspeech.data.files import InputError
 from monai_usspeech.data.store import ScanStore, StoredScan
-from monai_usspeech.transforms.augmentation import draw_augmentation, identity_augmentation
 from monai_usspeech.transforms.pair_sampling import frame_on_display
 
 __all__ = ["FrameDataset", "frames_every"]
@@ -37,7 +35,7 @@ def frames_every(times: np.ndarray, interval: float) -> np.ndarray:
     return np.unique(frame_on_display(times, times[0] + interval * np.arange(steps)))
 
 
-class FrameDataset(Dataset):
+class FrameDataset(DrawnItems):
     """Frames of prepared scans, ``interval`` seconds apart.
 
     The published experiments take every 8th frame of 30 a second. Here frames are chosen by time, so scans of any frame
@@ -115,29 +113,17 @@ class FrameDataset(Dataset):
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Tensor]:
-        epoch, number = item if isinstance(item, tuple) else (0, item)
+    def _sample(self, epoch: int, number: int) -> dict[str, Tensor]:
         scan_index, frame = self.locate(number)
-        number = range(len(self))[number]
         sample: dict[str, Any] = {
             "image": self.scans[scan_index].read_frames([frame]),
             "scan_index": np.int64(scan_index),
             "frame_index": np.int64(frame),
             "item": np.int64(number),
+            **frame_augmentation(self.augment, self.seed, epoch, number),
         }
-        for name, value in self._draw(epoch, number).items():
-            sample[f"image_{name}"] = value[0]
         self._complete(sample, number)
         return {name: torch.as_tensor(value) for name, value in sample.items()}
-
-    def __getitems__(self, items: Sequence[int | tuple[int, int]]) -> list[dict[str, Tensor]]:
-        """Fetch a batch; :class:`torch.utils.data.DataLoader` calls this once for each batch."""
-        return [self[item] for item in items]
-
-    def _draw(self, epoch: int, number: int) -> dict[str, np.ndarray]:
-        if self.augment is None:
-            return identity_augmentation(1)
-        return draw_augmentation(item_random_state(self.seed, epoch, number), 1, **self.augment)
 
     # What an item is
 
@@ -153,9 +139,7 @@ class FrameDataset(Dataset):
         Raises:
             IndexError: when there is no such item.
         """
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"Frame {number} does not exist: there are {len(self)}.")
-        number = int(number) % len(self)
+        number = self._number(number)
         return int(np.searchsorted(self.offsets, number, side="right")) - 1, int(self.frames[number])
 
     def describe(self, item: int) -> tuple[str, str, float]:

@@ -6,25 +6,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from monai_usspeech.data.clip_parts import checked_augmentation, item_random_state
+from monai_usspeech.data.drawn_items import DrawnItems, checked_augmentation, frame_augmentation
 from monai_usspeech.data.files import InputError
-from monai_usspeech.data.image_reading import is_picture
 from monai_usspeech.data.image_set_reader import ImageSetReader
 from monai_usspeech.data.image_sets import ImageSetDatalist, LabelledImage
-from monai_usspeech.transforms.augmentation import draw_augmentation, identity_augmentation
 
 __all__ = ["ImageSetDataset"]
 
 
-class ImageSetDataset(Dataset):
+class ImageSetDataset(DrawnItems):
     """Labelled pictures and frames of videos, stretched to one size.
 
     What is drawn for an item depends on ``(seed, epoch, item)`` alone. Index with a number (epoch 0) or with
@@ -95,42 +92,25 @@ class ImageSetDataset(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Tensor]:
-        epoch, number = item if isinstance(item, tuple) else (0, item)
-        number = self._number(number)
+    def _sample(self, epoch: int, number: int) -> dict[str, Tensor]:
         sample: dict[str, Any] = {
             "image": self._reader.read([self.images[number]])[0],
             "label": self.labels[number],
             "group": np.int64(self._group_number[self.images[number].group]),
             "item": np.int64(number),
+            **frame_augmentation(self.augment, self.seed, epoch, number),
         }
-        if self.augment is None:
-            drawn = identity_augmentation(1)
-        else:
-            drawn = draw_augmentation(item_random_state(self.seed, epoch, number), 1, **self.augment)
-        sample.update({f"image_{name}": value[0] for name, value in drawn.items()})
         return {name: torch.from_numpy(np.asarray(value)) for name, value in sample.items()}
-
-    def __getitems__(self, items: Sequence[int | tuple[int, int]]) -> list[dict[str, Tensor]]:
-        """Fetch a batch; :class:`torch.utils.data.DataLoader` calls this once for each batch."""
-        return [self[item] for item in items]
-
-    def _number(self, number: int) -> int:
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"Image {number} does not exist: there are {len(self)}.")
-        return int(number) % len(self)
 
     # What an item is
 
     def describe(self, item: int) -> tuple[str, str, float]:
         """``(group, file name, time)`` of an item, the time in seconds from a video's first frame, 0 for a picture."""
-        image = self.images[self._number(item)]
-        return image.group, image.image.name, image.time or 0.0
+        return self.images[self._number(item)].place
 
     def item_name(self, item: int) -> str:
         """An item in words: ``"image a.png"``, ``"video b.mp4 at 1.33 s"``."""
-        _, name, time = self.describe(item)
-        return f"image {name}" if is_picture(name) else f"video {name} at {time:.2f} s"
+        return self.images[self._number(item)].title
 
     def summary(self) -> dict[str, Any]:
         """Figures for the log: counts of images, files and groups that are used, and of the images of each class.

@@ -62,8 +62,8 @@ class LayoutSettings:
         columns: of a CSV file: the names of its columns by ours, ``{"image": "file", "label": "cls"}``; or a list of
             our names in the order of the columns, for a file without a header.
         labels: of the layout ``videos``, where labels come from: None (no labels), ``"folder"`` (the folder below the
-            one that was named), ``"us4"`` (:data:`~monai_usspeech.data.image_set_videos.US4_PREFIXES`), or a table of
-            one's own, classes by what the names of videos begin with: ``{"Cov": "covid", "Reg": "regular"}``.
+            one that was named), ``"us4"`` (:data:`~monai_usspeech.data.image_set_video_tree.US4_PREFIXES`), or a table
+            of one's own, classes by what the names of videos begin with: ``{"Cov": "covid", "Reg": "regular"}``.
     """
 
     group: str | None = None

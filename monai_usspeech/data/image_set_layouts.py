@@ -22,7 +22,7 @@
 
 ``videos``
     Any tree of video files and folders of frames, for pretraining, see
-    :mod:`~monai_usspeech.data.image_set_videos`.
+    :mod:`~monai_usspeech.data.image_set_video_tree`.
 
 The published counts of each class are those of HiCo (Zhang et al., ACCV 2022) and its code.
 """
@@ -51,7 +51,7 @@ from monai_usspeech.data.image_set_folders import (
     unfitting_folder,
 )
 from monai_usspeech.data.image_set_pocus import pocus_images
-from monai_usspeech.data.image_set_videos import video_images
+from monai_usspeech.data.image_set_video_tree import video_images
 from monai_usspeech.data.image_sets import ImageSetDatalist, LabelledImage
 
 __all__ = ["IMAGE_SET_LAYOUTS", "build_image_set", "count_difference", "read_layout"]

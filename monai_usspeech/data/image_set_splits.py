@@ -47,6 +47,11 @@ def image_set_split(
     numbers = sorted({image.fold for image in images if image.fold is not None})
     train, test = images.fold_groups(numbers[fold])
     labelled = {image.group for image in images if image.label is not None}
+    if not labelled:
+        raise InputError(
+            f'image set "{images.name}": no image has a label, so there is nothing to test; such a list is for'
+            " pretraining. Give labels (--labels of the layout videos), or another list."
+        )
     train, test = (tuple(group for group in side if group in labelled) for side in (train, test))
     for side, groups in (("train on", train), ("test on", test)):
         if not groups:

@@ -30,6 +30,7 @@ from monai_usspeech.data._image_set_checks import PROBLEMS_SHOWN, image_content_
 from monai_usspeech.data.datalist import _written
 from monai_usspeech.data.files import InputError, nearest_name, read_json, write_json
 from monai_usspeech.data.folds import subject_folds
+from monai_usspeech.data.image_reading import is_picture
 
 __all__ = ["ImageSetDatalist", "LabelledImage"]
 
@@ -53,6 +54,17 @@ class LabelledImage:
     group: str
     time: float | None = None
     fold: int | None = None
+
+    @property
+    def place(self) -> tuple[str, str, float]:
+        """``(group, file name, time)``, the time in seconds from a video's first frame, 0 for a picture."""
+        return self.group, self.image.name, self.time or 0.0
+
+    @property
+    def title(self) -> str:
+        """The image in words: ``"image a.png"``, ``"video b.mp4 at 1.33 s"``."""
+        name = self.image.name
+        return f"image {name}" if is_picture(name) else f"video {name} at {self.time or 0.0:.2f} s"
 
 
 @dataclass(frozen=True)

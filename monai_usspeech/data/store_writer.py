@@ -97,23 +97,29 @@ def remove_scan(folder: str | os.PathLike) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_voice_activity(folder: Path, method: str, flags: np.ndarray) -> dict[str, Any]:
+def _write_voice_activity(
+    folder: Path, method: str, flags: np.ndarray, source: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Write ``voice_<method>.npy`` and return what ``meta.json`` says about it."""
     flags = np.ascontiguousarray(flags)
     if flags.ndim != 1 or flags.dtype != np.bool_:
         raise ValueError(f"voice activity flags must be bool [J], got {flags.dtype} {list(flags.shape)}")
     with atomic_file(folder / f"voice_{method}.npy") as file:
         np.save(file, flags)
-    return {"share": float(flags.mean()) if len(flags) else 0.0, "crc32": zlib.crc32(flags.tobytes())}
+    facts = {"share": float(flags.mean()) if len(flags) else 0.0, "crc32": zlib.crc32(flags.tobytes())}
+    return facts if source is None else {**facts, "source": dict(source)}
 
 
-def add_voice_activity(folder: str | os.PathLike, method: str, flags: np.ndarray) -> None:
+def add_voice_activity(
+    folder: str | os.PathLike, method: str, flags: np.ndarray, source: Mapping[str, Any] | None = None
+) -> None:
     """Add the flags of one more voice activity method (bool ``[J]``, one per 10 ms) to a scan that is in a store.
 
     ``meta.json`` names the method only after its flags are on the disk, so an interruption leaves the scan as it was.
+    ``source`` identifies the file that the flags come from, when they do not come from the sound.
     """
     meta = read_json(Path(folder) / "meta.json")
-    meta["voice_activity"][method] = _write_voice_activity(Path(folder), method, flags)
+    meta["voice_activity"][method] = _write_voice_activity(Path(folder), method, flags, source)
     write_json(Path(folder) / "meta.json", meta)
 
 
@@ -228,9 +234,10 @@ class ScanStoreWriter:
             "statistics": None if statistics is None else dict(statistics),
         }
 
-    def set_voice_activity(self, method: str, flags: np.ndarray) -> None:
-        """Set the flags of one voice activity method: bool ``[J]``, one per 10 ms."""
-        self._voice[method] = _write_voice_activity(self._part, method, flags)
+    def set_voice_activity(self, method: str, flags: np.ndarray, source: Mapping[str, Any] | None = None) -> None:
+        """Set the flags of one voice activity method: bool ``[J]``, one per 10 ms; ``source``: the file they come
+        from, when they do not come from the sound."""
+        self._voice[method] = _write_voice_activity(self._part, method, flags, source)
 
     def set_gaze(self, time: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
         """Set the gaze track: seconds and source pixels, float64 ``[G]`` each; NaN where there was no fix."""

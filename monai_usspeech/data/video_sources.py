@@ -234,13 +234,11 @@ class ImageSetVideos:
 
     def describe(self, frame: int) -> tuple[str, str, float]:
         """As :meth:`VideoFrames.describe`."""
-        image = self.images[frame]
-        return image.group, image.image.name, image.time or 0.0
+        return self.images[frame].place
 
     def frame_name(self, frame: int) -> str:
         """``"image a.png"``, ``"video b.mp4 at 1.33 s"``."""
-        _, name, time = self.describe(frame)
-        return f"image {name}" if is_picture(name) else f"video {name} at {time:.2f} s"
+        return self.images[frame].title
 
     def video_name(self, video: int) -> str:
         """``"video b.mp4"``, ``"images of p001"``, ``"image a.png"``."""

@@ -15,12 +15,14 @@ from monai_usspeech.engines.configuration import (
 )
 from monai_usspeech.engines.frame_inferer import FrameInferer
 from monai_usspeech.engines.initialise import initialise
+from monai_usspeech.engines.key_queue import queue_within_epoch
 from monai_usspeech.engines.prepare_batch import PrepareVideoSpeechBatch
 from monai_usspeech.engines.prepare_frames import PrepareFrameBatch
 from monai_usspeech.engines.prepare_views import PrepareViewBatch
 from monai_usspeech.engines.retrieval import embedding_network, has_projection, load_embedding, projection_kind
 from monai_usspeech.engines.selection import selects_on_test
 from monai_usspeech.engines.trainer import MultiTermTrainer, iteration_output, step_is_due
+from monai_usspeech.engines.two_stream_inferer import TwoStreamInferer
 from monai_usspeech.engines.view_inferer import ViewInferer
 from monai_usspeech.engines.weights import (
     check_unseen,
@@ -36,6 +38,7 @@ __all__ = [
     "PrepareFrameBatch",
     "PrepareVideoSpeechBatch",
     "PrepareViewBatch",
+    "TwoStreamInferer",
     "ViewInferer",
     "check_command_line",
     "check_unseen",
@@ -49,6 +52,7 @@ __all__ = [
     "load_embedding",
     "load_trained",
     "projection_kind",
+    "queue_within_epoch",
     "report_input_errors",
     "seen_subjects",
     "selects_on_test",

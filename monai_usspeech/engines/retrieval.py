@@ -80,8 +80,9 @@ def load_embedding(network: nn.Module, path: str | Path | None, embedding: str =
     weights = _read(path)
     if not any(name.startswith("video_projection.") for name in weights):
         raise InputError(
-            f"initialisation: {path} has no projection, which retrieval needs. The methods cm_contra, cm_contra_filter,"
-            " cm_contra_order, ours and plus have one; for a picture of other weights give --embedding features."
+            f"initialisation: {path} has no projection, which this comparison needs. The methods cm_contra,"
+            " cm_contra_filter, cm_contra_order, ours and plus have one; for a picture of other weights run retrieval"
+            " with --embedding features."
         )
     wrong = differing_tensors(network, weights, ignored=_OTHER_HEADS)
     if wrong:

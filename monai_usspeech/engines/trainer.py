@@ -49,7 +49,7 @@ class MultiTermTrainer(SupervisedTrainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"decollate": False, **kwargs})
         if self.state.epoch_length == 0:
-            raise InputError("The training set has fewer clips than one batch: lower batch_size or add scans.")
+            raise InputError("The training set has fewer items than one batch: lower batch_size or add data.")
 
     def _iteration(self, engine: SupervisedTrainer, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
         output: dict[str, Any] = super()._iteration(engine, batchdata)

@@ -27,6 +27,8 @@ from monai_usspeech.handlers.results import write_results
 from monai_usspeech.handlers.run_state import RunStateHandler, random_state, set_random_state
 from monai_usspeech.handlers.saliency_picture import saliency_figure
 from monai_usspeech.handlers.saliency_results import SaliencyResultsHandler
+from monai_usspeech.handlers.synchronisation_picture import synchronisation_figure
+from monai_usspeech.handlers.synchronisation_results import SynchronisationHandler
 from monai_usspeech.handlers.trained_weights import TrainedWeightsHandler
 from monai_usspeech.handlers.view_picture import ViewPictureHandler, draw_views_picture
 
@@ -46,6 +48,7 @@ __all__ = [
     "PlanePredictionHandler",
     "RunStateHandler",
     "SaliencyResultsHandler",
+    "SynchronisationHandler",
     "TrainedWeightsHandler",
     "TrainingProgressBar",
     "ViewPictureHandler",
@@ -64,5 +67,6 @@ __all__ = [
     "saliency_figure",
     "save_figure",
     "set_random_state",
+    "synchronisation_figure",
     "write_results",
 ]

@@ -31,7 +31,7 @@ class GradientClipHandler:
     Args:
         parameters: what to clip; default: every parameter of the engine's optimiser.
         max_norm: the largest global 2-norm. The paper says only that gradients are clipped; 5.0 is this package's
-            choice.
+            choice. None: nothing is clipped, and the norm is only watched.
         max_value: clip each element to ``[-max_value, max_value]`` instead; ``max_norm`` is then not used.
 
     Raises:
@@ -46,11 +46,11 @@ class GradientClipHandler:
     def __init__(
         self,
         parameters: Iterable[torch.nn.Parameter] | None = None,
-        max_norm: float = 5.0,
+        max_norm: float | None = 5.0,
         max_value: float | None = None,
     ) -> None:
         bound = max_norm if max_value is None else max_value
-        if bound <= 0:
+        if bound is not None and bound <= 0:
             raise ValueError(f"A clipping bound must be positive, got {bound}.")
         self.parameters = None if parameters is None else list(parameters)
         self.max_norm, self.max_value = max_norm, max_value
@@ -87,10 +87,12 @@ class GradientClipHandler:
     def _clip(self, gradients: list[torch.Tensor], norm: torch.Tensor) -> dict[str, float]:
         """Clip, and say what the norm was and whether it was too large."""
         parameters = self.parameters or []
-        if self.max_value is None:
+        if self.max_value is not None:
+            clipped = any(bool((gradient.abs() > self.max_value).any()) for gradient in gradients)
+            torch.nn.utils.clip_grad_value_(parameters, self.max_value)
+        elif self.max_norm is not None:
             clipped = bool(norm > self.max_norm)
             torch.nn.utils.clip_grads_with_norm_(parameters, self.max_norm, norm)
         else:
-            clipped = any(bool((gradient.abs() > self.max_value).any()) for gradient in gradients)
-            torch.nn.utils.clip_grad_value_(parameters, self.max_value)
+            return {"gradient_norm": float(norm)}
         return {"gradient_norm": float(norm), "clipped": float(clipped)}

@@ -23,9 +23,10 @@ from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
 from monai_usspeech.data.clips import ClipDataset
+from monai_usspeech.data.oracle import ORACLE
 from monai_usspeech.data.store import STORE_SAMPLE_RATE
 from monai_usspeech.handlers.figures import save_figure
-from monai_usspeech.handlers.pair_timeline import COLOURS, draw_timeline
+from monai_usspeech.handlers.pair_timeline import COLOURS, draw_timeline, shown_flags
 from monai_usspeech.handlers.processes import process_rank
 from monai_usspeech.transforms.augmentation import apply_augmentation
 from monai_usspeech.transforms.order import order_members
@@ -147,11 +148,19 @@ def _chosen(batch: Mapping[str, Tensor], max_clips: int) -> list[int]:
     return sorted(range(count), key=lambda item: not valid[item])[:max_clips]
 
 
+def _gate(dataset: ClipDataset) -> str:
+    share = dataset.settings.threshold if dataset.window_threshold is None else dataset.window_threshold
+    windows = "both windows" if dataset.gate_on is None else "CONTROL: the positive window alone"
+    voice = "voice" if dataset.voice_activity != ORACLE else "words that name what is shown (CONTROL)"
+    moved = "" if dataset.affinity_control is None else " (CONTROL: voice activity of other clips)"
+    return f"{windows} at least {share:.0%} {voice}{moved}"
+
+
 def _rule(dataset: ClipDataset, pairs: bool) -> str:
     if not pairs:
         return "Four frames of a clip are shuffled; the network tells their order."
     s = dataset.settings
-    gate = f"both windows at least {s.threshold:.0%} voice" if dataset.gate else "windows drawn without the voice gate"
+    gate = _gate(dataset) if dataset.gate else "windows drawn without the voice gate"
     return (
         f"A frame and {s.window_seconds:g} s of speech from the same {s.clip_seconds:g} s clip match; speech from up to"
         f" {s.shift_range - 1} {s.shift_unit}s away does not; {gate}."
@@ -211,11 +220,9 @@ def _draw_pair(
 
 def _draw_voice(axes: Axes, clip: dict[str, Tensor], start: float, dataset: ClipDataset) -> None:
     """The voice activity flags of one window, as a strip."""
-    scan, seconds = dataset.scans[int(clip["scan_index"])], dataset.settings.window_seconds
+    seconds = dataset.settings.window_seconds
     axes.set(xlim=(0, seconds), ylim=(0, 1))
-    if dataset.voice_activity not in scan.voice_activity_methods:
-        return
-    flags = scan.voice_activity(dataset.voice_activity)
+    flags = shown_flags(dataset, int(clip["scan_index"]))
     first = int(start / STEP)
     for j in range(first, min(first + round(seconds / STEP) + 1, len(flags))):
         if flags[j]:

@@ -15,10 +15,9 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from torch import Tensor
 
 from monai_usspeech.data.clips import ClipDataset
-from monai_usspeech.data.store import StoredScan
 from monai_usspeech.transforms.pair_sampling import STEP
 
-__all__ = ["COLOURS", "draw_timeline"]
+__all__ = ["COLOURS", "draw_timeline", "shown_flags"]
 
 COLOURS = {
     "frame": "#0072B2",
@@ -43,19 +42,20 @@ def draw_timeline(axes: Axes, clip: Mapping[str, Tensor], dataset: ClipDataset) 
         dataset: gives the scan's name, length and voice activity.
     """
     settings = dataset.settings
-    scan, number = dataset.scans[int(clip["scan_index"])], int(clip["clip_index"])
+    scan_index, number = int(clip["scan_index"]), int(clip["clip_index"])
     length = settings.clip_seconds
     reach = math.ceil((settings.shift_range - 1) * settings.shift_seconds / length) if "shift" in clip else 1
-    n_clips = int(np.diff(dataset.index.offsets)[int(clip["scan_index"])])
+    n_clips = int(np.diff(dataset.index.offsets)[scan_index])
     first, last = max(number - reach, 0), min(number + reach + 1, n_clips)
     axes.set(xlim=(first * length - 0.02 * length, last * length + 0.02 * length), ylim=(0, 1), yticks=[])
     axes.set_xticks(np.arange(first, last + 1) * length, [f"{t * length:g} s" for t in range(first, last + 1)])
     axes.tick_params(axis="x", labelsize=7.5, length=2, pad=1.5, colors="#555555")
     axes.spines[["left", "right", "top"]].set_visible(False)
     axes.spines["bottom"].set_color("#bbbbbb")
-    axes.set_title(dataset.clip_name(int(clip["scan_index"]), number), loc="left", fontsize=9, weight="bold", pad=3)
+    other = "" if dataset.speech_source is None else f", CONTROL: speech of {dataset.voices[scan_index].id}"
+    axes.set_title(dataset.clip_name(scan_index, number) + other, loc="left", fontsize=9, weight="bold", pad=3)
     _draw_intervals(axes, clip, dataset, range(first, last))
-    _draw_flags(axes, scan, dataset, first, last)
+    _draw_flags(axes, dataset, scan_index, first, last)
     axes.add_patch(_box(number * length, length, facecolor="none", edgecolor=COLOURS["frame"], linewidth=1.3))
     if "shift" in clip:
         _draw_pairs(axes, clip, settings.window_seconds)
@@ -82,12 +82,27 @@ def _box(begin: float, length: float, **style: Any) -> Rectangle:
     return Rectangle((begin, 0), length, 1, **style)
 
 
-def _draw_flags(axes: Axes, scan: StoredScan, dataset: ClipDataset, first: int, last: int) -> None:
+def shown_flags(dataset: ClipDataset, scan_index: int) -> np.ndarray:
+    """The voice activity of a scan to be drawn: what the filter goes by, else what the store has.
+
+    Args:
+        dataset: with or without a filter.
+        scan_index: which of its scans.
+
+    Returns:
+        bool ``[J]``, one per 10 ms of the scan; empty where nothing is known.
+    """
+    if dataset.index.activity is not None:
+        return dataset.index.flags(scan_index, 0, int(np.diff(dataset.index.offsets)[scan_index]))[1]
+    scan = dataset.scans[scan_index]
+    known = dataset.speech_source is None and dataset.voice_activity in scan.voice_activity_methods
+    return scan.voice_activity(dataset.voice_activity) if known else np.zeros(0, bool)
+
+
+def _draw_flags(axes: Axes, dataset: ClipDataset, scan_index: int, first: int, last: int) -> None:
     """Voice activity along the bottom."""
-    if dataset.voice_activity not in scan.voice_activity_methods:
-        return
     per_clip = round(dataset.settings.clip_seconds / STEP)
-    flags = scan.voice_activity(dataset.voice_activity)[first * per_clip : last * per_clip]
+    flags = shown_flags(dataset, scan_index)[first * per_clip : last * per_clip]
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))) * STEP
     begins, ends = edges[::2] + first * per_clip * STEP, edges[1::2] + first * per_clip * STEP
     axes.broken_barh(list(zip(begins, ends - begins)), _VOICE, facecolors=COLOURS["voice"], linewidth=0)

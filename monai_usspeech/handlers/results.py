@@ -36,7 +36,8 @@ def write_results(
 
     Args:
         folder: the run's folder; made when missing.
-        task: ``"standard_plane"``, ``"image_set"``, ``"gaze_saliency"`` or ``"retrieval"``.
+        task: ``"standard_plane"``, ``"image_set"``, ``"gaze_saliency"``, ``"retrieval"`` or
+            ``"synchronisation"``.
         metrics: one number each; what is not finite is written as null.
         counts: how much the numbers rest on; see :func:`frame_counts`.
         split: who was trained, validated and tested on.

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from monai_usspeech.losses.gather import gather_rows, global_sum, world_size
 from monai_usspeech.losses.hico_terms import CROSS, TERMS, hico_contrasts_and_hits, softened_cross_entropy
-from monai_usspeech.losses.terms import LossTerm, SummedLoss, check_choice, reduce_items
+from monai_usspeech.losses.nt_xent import check_block_size
+from monai_usspeech.losses.terms import VIEWS, LossTerm, SummedLoss, check_choice, reduce_items
 
 __all__ = ["HiCoLoss"]
 
 SMOOTHINGS = ("classes", "paper", "code")
-VIEWS = ("mean", "sum")
 PRESETS = {
     "default": {"cross": "cross_view", "smoothing": "classes", "views": "mean"},
     "paper": {"cross": "cross_view", "smoothing": "paper", "views": "mean"},
@@ -84,13 +84,11 @@ class HiCoLoss(SummedLoss):
                 "temperature must be positive, beta at least 0, balance and alpha in 0..1, "
                 f"got {temperature}, {beta}, {balance}, {alpha}."
             )
-        if block_size is not None and block_size < 1:
-            raise ValueError(f"block_size must be at least 1 or None, got {block_size}.")
         chosen = PRESETS[check_choice("preset", preset, tuple(PRESETS))]
         self.cross = check_choice("cross", chosen["cross"] if cross is None else cross, CROSS)
         self.smoothing = check_choice("smoothing", chosen["smoothing"] if smoothing is None else smoothing, SMOOTHINGS)
         self.views = check_choice("views", chosen["views"] if views is None else views, VIEWS)
-        self.temperature, self.block_size = float(temperature), block_size
+        self.temperature, self.block_size = float(temperature), check_block_size(block_size)
         self.balance, self.alpha, self.beta = float(balance), float(alpha), float(beta)
         if isinstance(terms, str) or not terms or len(set(terms)) < len(terms):
             raise ValueError(f"terms must be a list of at least one of {TERMS}, none twice, got {terms!r}.")

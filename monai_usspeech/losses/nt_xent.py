@@ -16,7 +16,7 @@ from torch.nn.modules.loss import _Loss
 from monai_usspeech.losses.gather import gather_rows
 from monai_usspeech.losses.terms import REDUCTIONS, check_choice, reduce_items, share_figure
 
-__all__ = ["NTXentLoss", "nt_xent_and_hits", "nt_xent_loss"]
+__all__ = ["NTXentLoss", "check_block_size", "nt_xent_and_hits", "nt_xent_loss"]
 
 
 def nt_xent_loss(
@@ -148,6 +148,17 @@ class _BlockedLogSumExp(torch.autograd.Function):
         return total, None, None, None, None, None
 
 
+def check_block_size(block_size: int | None) -> int | None:
+    """``block_size`` when it is None or at least 1.
+
+    Raises:
+        ValueError: when it is not.
+    """
+    if block_size is not None and block_size < 1:
+        raise ValueError(f"block_size must be at least 1 or None, got {block_size}.")
+    return block_size
+
+
 class NTXentLoss(_Loss):
     """Pull the two views of an item together, push both from all views of the other items.
 
@@ -180,9 +191,7 @@ class NTXentLoss(_Loss):
         super().__init__(reduction=check_choice("reduction", reduction, REDUCTIONS))
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, got {temperature}.")
-        if block_size is not None and block_size < 1:
-            raise ValueError(f"block_size must be at least 1 or None, got {block_size}.")
-        self.temperature, self.block_size = float(temperature), block_size
+        self.temperature, self.block_size = float(temperature), check_block_size(block_size)
         self.figures: dict[str, Tensor] = {}
 
     def forward(self, view0: Tensor, view1: Tensor, valid: Tensor | None = None) -> Tensor:

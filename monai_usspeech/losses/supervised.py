@@ -12,11 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from monai_usspeech.losses.gather import global_sum
-from monai_usspeech.losses.terms import LossTerm, SummedLoss, check_choice, reduce_items
+from monai_usspeech.losses.terms import VIEWS, LossTerm, SummedLoss, check_choice, reduce_items
 
 __all__ = ["SupervisedLoss", "supervised_term"]
-
-VIEWS = ("mean", "sum")
 
 
 def supervised_term(

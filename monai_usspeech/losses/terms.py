@@ -17,6 +17,10 @@ from monai_usspeech.losses.gather import global_mean, global_sum, world_size
 __all__ = ["LossTerm", "SummedLoss", "check_choice", "reduce_items", "share_figure"]
 
 REDUCTIONS = ("mean", "sum", "none")
+"""Of the values of items."""
+
+VIEWS = ("mean", "sum")
+"""Of the values of an item's views."""
 
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from monai_usspeech.losses.gather import gather_rows
-from monai_usspeech.losses.nt_xent import nt_xent_and_hits
+from monai_usspeech.losses.nt_xent import check_block_size, nt_xent_and_hits
 from monai_usspeech.losses.supervised import supervised_term
 from monai_usspeech.losses.terms import LossTerm, SummedLoss, reduce_items
 
@@ -45,9 +45,8 @@ class USCLLoss(SummedLoss):
         super().__init__()
         if temperature <= 0 or weight < 0:
             raise ValueError(f"temperature must be positive and weight not negative, got {temperature}, {weight}.")
-        if block_size is not None and block_size < 1:
-            raise ValueError(f"block_size must be at least 1 or None, got {block_size}.")
-        self.temperature, self.weight, self.block_size = float(temperature), float(weight), block_size
+        self.temperature, self.weight = float(temperature), float(weight)
+        self.block_size = check_block_size(block_size)
 
     def forward(
         self, embedding: Sequence[Tensor], logits: Sequence[Tensor] | None = None, label: Tensor | None = None

@@ -36,6 +36,11 @@ from monai_usspeech.metrics.saliency_maps import (
     compute_saliency_sim,
 )
 from monai_usspeech.metrics.shuffled_auc import ShuffledSaliencyAUC, compute_shuffled_auc, other_fixations
+from monai_usspeech.metrics.synchronisation import (
+    compute_candidate_similarity,
+    compute_synchronisation_scores,
+    synchronisation_chance,
+)
 
 __all__ = [
     "ClassificationScores",
@@ -50,6 +55,7 @@ __all__ = [
     "SaliencySIM",
     "ShuffledSaliencyAUC",
     "chance_auc_judd",
+    "compute_candidate_similarity",
     "compute_nss",
     "compute_retrieval_ranks",
     "compute_retrieval_recall",
@@ -59,8 +65,10 @@ __all__ = [
     "compute_saliency_kl",
     "compute_saliency_sim",
     "compute_shuffled_auc",
+    "compute_synchronisation_scores",
     "confusion_matrix_of",
     "other_fixations",
     "retrieval_chance",
     "scores_from_confusion",
+    "synchronisation_chance",
 ]

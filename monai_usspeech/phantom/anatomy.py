@@ -258,12 +258,13 @@ PLANE_BUILDERS: dict[str, Callable[[], Anatomy]] = {
 }  # fmt: skip
 
 
-def plane_anatomy(plane: str, rng: np.random.Generator) -> Anatomy:
+def plane_anatomy(plane: str, rng: np.random.Generator, nuisance: float = 1.0) -> Anatomy:
     """One fetus' version of a standard plane.
 
     Args:
         plane: one of the 13 names in :data:`PLANE_BUILDERS`.
         rng: source of the individual variation.
+        nuisance: factor on that variation.
     """
     mean = PLANE_BUILDERS[plane]()
-    return Anatomy(tuple(shape.vary(rng) for shape in mean.shapes), mean.targets)
+    return Anatomy(tuple(shape.vary(rng, nuisance=nuisance) for shape in mean.shapes), mean.targets)

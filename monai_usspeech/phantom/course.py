@@ -20,6 +20,7 @@ from monai_usspeech.phantom.gaze import draw_gaze
 from monai_usspeech.phantom.geometry import SectorGeometry
 from monai_usspeech.phantom.motion import MOTION_RATE, Motion, draw_motion
 from monai_usspeech.phantom.narration import Narration, narrate
+from monai_usspeech.phantom.nuisance import stretched
 from monai_usspeech.phantom.overlay import Overlay
 from monai_usspeech.phantom.primitives import Placement
 from monai_usspeech.phantom.renderer import Look, Renderer
@@ -65,7 +66,7 @@ class PhantomCourse:
         self.id, self.subject = f"s{index:03d}", f"p{subject:03d}"
         self._subject_number = subject
         self.times = np.arange(max(1, round(phantom.seconds * phantom.frame_rate))) / phantom.frame_rate
-        self.geometry = SectorGeometry.random(self._stream("geometry"))
+        self.geometry = SectorGeometry.random(self._stream("geometry"), phantom.nuisance)
         self.timeline: Timeline = plan_timeline(
             self._stream("timeline"), phantom.seconds, first_plane, phantom.dwell, phantom.search,
             freeze_share=phantom.freeze_share,
@@ -75,9 +76,12 @@ class PhantomCourse:
         self.planes: tuple[PlaneInterval, ...] = plane_intervals(
             self.timeline, self.motion.offset, MOTION_RATE, phantom.seconds
         )
-        self._mirror = bool(self._stream("lie").random() < 0.5)
+        # below 1 the nuisance is also the share of the scans that may lie head down or mirrored at all
+        self._mirror = bool(self._stream("lie").random() < 0.5 * min(phantom.nuisance, 1.0))
         self._lie = float(self._stream("lie", 1).choice([0.0, np.pi]))
-        self._scale = float(random_stream(phantom.seed, "subject", subject).uniform(0.54, 0.68))
+        self._lie *= bool(self._stream("lie", 2).random() < phantom.nuisance)
+        scale = float(random_stream(phantom.seed, "subject", subject).uniform(0.54, 0.68))
+        self._scale = stretched(scale, 0.61, phantom.nuisance)
 
         resting = Placement(scale=self._scale)
         self._womb = tuple(resting.primitive(shape) for shape in womb(self._stream("womb")))
@@ -88,16 +92,16 @@ class PhantomCourse:
     def scene(self, number: int) -> Anatomy:
         """What sweep ``number`` shows: primitives and gaze targets in image units."""
         plane = self.timeline.sweeps[number].plane
-        rng = self._stream("scene", number)
+        rng, nuisance = self._stream("scene", number), self.phantom.nuisance
         # a face is seen only from the front, through the fluid before it; everything else from either side
-        rotation = (0.0 if ORGANS.get(plane) == "face" else self._lie) + rng.normal(0.0, 0.3)
-        x, y = rng.normal((0.0, 1.15), (0.10, 0.08))
+        rotation = (0.0 if ORGANS.get(plane) == "face" else self._lie) + rng.normal(0.0, 0.3 * nuisance)
+        x, y = rng.normal((0.0, 1.15), (0.10 * nuisance, 0.08 * nuisance))
         placement = Placement(float(x), float(y), rotation, self._scale, self._mirror)
         if plane == "background":
             anatomy = background_anatomy(rng)
         else:
             own = random_stream(self.phantom.seed, "subject", self._subject_number, plane)
-            fetus = plane_anatomy(plane, own)
+            fetus = plane_anatomy(plane, own, nuisance)
             anatomy = Anatomy((*surroundings(rng), *fetus.shapes), fetus.targets)
         targets = tuple(placement.point(*target) for target in anatomy.targets)
         shapes = tuple(placement.primitive(shape) for shape in anatomy.shapes)
@@ -108,7 +112,11 @@ class PhantomCourse:
         phantom = self.phantom
         size = max(1, _BATCH_SAMPLES // (phantom.grid[0] * phantom.grid[1]))
         renderer = Renderer(
-            self.geometry, Look.random(self._stream("look")), phantom.size, phantom.grid, self._stream("speckle")
+            self.geometry,
+            Look.random(self._stream("look"), phantom.nuisance),
+            phantom.size,
+            phantom.grid,
+            self._stream("speckle"),
         )
         overlay = Overlay(phantom.size, self.geometry, self._stream("overlay"))
         noise_at = self._stream("noise").random((len(self.times), 2))
@@ -145,17 +153,28 @@ class PhantomCourse:
         presses = [start for start, _ in self.timeline.freezes if start < self.phantom.seconds]
         return mix_soundtrack(self._stream("soundtrack"), self.narration.voice, presses, self.phantom.snr)
 
+    @cached_property
+    def _targets(self) -> list[tuple[tuple[float, float], ...]]:
+        return [self.scene(number).targets for number in range(len(self.timeline.sweeps))]
+
+    def landmarks(self, wall: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Where the landmarks of the plane on the screen are, the most important first.
+
+        Args:
+            wall: float64 [N], seconds; the plane is the one at the middle of them.
+
+        Returns:
+            (x [N], y [N]) of each landmark in image units; empty while no plane is shown.
+        """
+        middle = wall[len(wall) // 2]
+        if PLANES[int(plane_at(self.planes, middle))] == "background":
+            return []
+        tissue = self.timeline.tissue_time(wall)
+        number = int(self.timeline.sweep_numbers(tissue[len(tissue) // 2 : len(tissue) // 2 + 1])[0])
+        state = self.motion.at(tissue)
+        return [state.to_image(*target) for target in self._targets[number]]
+
     def gaze(self) -> GazeTrack:
         """The sonographer's gaze in canvas pixels."""
-        scenes = {number: self.scene(number) for number in range(len(self.timeline.sweeps))}
-
-        def targets_at(wall: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-            middle = wall[len(wall) // 2]
-            if PLANES[int(plane_at(self.planes, middle))] == "background":
-                return []
-            tissue = self.timeline.tissue_time(wall)
-            number = int(self.timeline.sweep_numbers(tissue[len(tissue) // 2 : len(tissue) // 2 + 1])[0])
-            state = self.motion.at(tissue)
-            return [state.to_image(*target) for target in scenes[number].targets]
-
-        return draw_gaze(self._stream("gaze"), self.phantom.seconds, self.phantom.size, targets_at)
+        phantom = self.phantom
+        return draw_gaze(self._stream("gaze"), phantom.seconds, phantom.size, self.landmarks, phantom.gaze)

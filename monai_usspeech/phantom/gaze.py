@@ -37,6 +37,16 @@ class GazeStyle:
     wander: float = 0.08
     missing: float = 0.04
 
+    def __post_init__(self) -> None:
+        if self.rate <= 0 or self.fixation[0] <= 0:
+            raise ValueError(f"rate {self.rate} and fixation {self.fixation} must be greater than 0.")
+        for name in ("lag", "scatter", "jitter"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative.")
+        for name in ("wander", "missing"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; a share lies in 0..1.")
+
 
 #: For instants [N]: the landmarks' image positions, a list of (x [N], y [N]); empty while no plane is shown.
 TargetsAt = Callable[[np.ndarray], Sequence[tuple[np.ndarray, np.ndarray]]]

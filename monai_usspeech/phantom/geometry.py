@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from monai_usspeech.phantom.nuisance import stretched
+
 __all__ = ["CANVAS_LEFT", "CANVAS_TOP", "CANVAS_UNITS", "SectorGeometry", "to_pixels"]
 
 CANVAS_LEFT, CANVAS_TOP, CANVAS_UNITS = -1.25, -0.3, 2.5
@@ -42,11 +44,16 @@ class SectorGeometry:
     half_angle: float = math.radians(33.0)
 
     @classmethod
-    def random(cls, rng: np.random.Generator) -> SectorGeometry:
-        """Draw a fan of 29-35 degrees half angle that fits the canvas and leaves room for text above it."""
-        half_angle = math.radians(rng.uniform(29.0, 35.0))
-        outer = min(rng.uniform(2.15, 2.3), 1.22 / math.sin(half_angle))
-        return cls(-0.35, rng.uniform(0.42, 0.52), outer, half_angle)
+    def random(cls, rng: np.random.Generator, nuisance: float = 1.0) -> SectorGeometry:
+        """Draw a fan that fits the canvas and leaves room for text above it.
+
+        Args:
+            rng: source of the numbers.
+            nuisance: factor on the spread; 1 gives half angles of 29-35 degrees, 2 of 26-38.
+        """
+        half_angle = math.radians(stretched(rng.uniform(29.0, 35.0), 32.0, nuisance))
+        outer = min(stretched(rng.uniform(2.15, 2.3), 2.225, nuisance), 1.22 / math.sin(half_angle))
+        return cls(-0.35, stretched(rng.uniform(0.42, 0.52), 0.47, nuisance), outer, half_angle)
 
     def polar_grid(self, beams: int, depth: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Radius [depth] and beam angle [beams] (radians from the axis) of the polar samples."""

@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from monai_usspeech.data.annotations import GazeTrack, PlaneInterval
-from monai_usspeech.data.files import InputError, nearest_name
+from monai_usspeech.data.files import InputError
 from monai_usspeech.phantom.anatomy import PLANE_BUILDERS
 from monai_usspeech.phantom.course import PhantomCourse
+from monai_usspeech.phantom.difficulty import difficulty_settings
+from monai_usspeech.phantom.gaze import GazeStyle
 from monai_usspeech.phantom.narration import NarrationStyle, WordEvent
+from monai_usspeech.phantom.nuisance import MOST_NUISANCE
+from monai_usspeech.phantom.settings import number, number_range, style_of, whole_number, whole_pair
 from monai_usspeech.phantom.streams import random_stream
 
 __all__ = ["Phantom", "PhantomScan"]
@@ -62,15 +65,25 @@ class Phantom:
         size: canvas height and width in pixels, even, at least 96.
         frame_rate: frames per second.
         seconds: length of a scan.
-        dwell: range of the seconds spent at a plane. A hard negative a few seconds away shows another plane only while
-            this is short compared with the shift.
-        search: range of the seconds between two planes.
+        dwell: range of the seconds spent at a plane (default 4 to 8). A hard negative a few seconds away shows another
+            plane only while this is short compared with the shift.
+        search: range of the seconds between two planes (default 1.5 to 6).
         freeze_share: probability that the picture is frozen before a plane is left.
-        narration: how densely and faithfully the scan is narrated: a :class:`NarrationStyle` or its arguments.
-        snr: range of the speech-to-noise ratio of a scan's sound, dB.
+        narration: how densely and faithfully the scan is narrated: a :class:`NarrationStyle`, or those of its arguments
+            that are to differ.
+        snr: range of the speech-to-noise ratio of a scan's sound, dB (default 8 to 22).
         grid: beams and depth samples of the polar grid on which the picture is computed; the cost is proportional to
             their product.
         scans_per_subject: consecutive scans that show the same fetus.
+        nuisance: how far scans differ in what says nothing about the plane: fan, gain, dynamic range, time-gain error,
+            noise, resolution, size, lie, mirror image, position and rotation, and each fetus' own build. A factor on
+            all of these spreads: 0 leaves the mean of each, 1 is the default, at most 2. Course, planes, words and
+            sound do not depend on it.
+        gaze: how the sonographer looks: a :class:`~monai_usspeech.phantom.gaze.GazeStyle`, or those of its arguments
+            that are to differ.
+        difficulty: ``"easy"``, ``"standard"``, ``"hard"`` or ``"demo"``: values of ``dwell``, ``search``, ``snr``,
+            ``narration``, ``nuisance`` and ``gaze`` (:data:`~monai_usspeech.phantom.difficulty.DIFFICULTIES`) that
+            hold where these are None or do not name the setting. None: the defaults of this class.
 
     Raises:
         InputError: when a setting is out of range.
@@ -82,21 +95,32 @@ class Phantom:
         size: int = 256,
         frame_rate: float = 30.0,
         seconds: float = 60.0,
-        dwell: tuple[float, float] = (4.0, 8.0),
-        search: tuple[float, float] = (1.5, 6.0),
+        dwell: tuple[float, float] | None = None,
+        search: tuple[float, float] | None = None,
         freeze_share: float = 0.5,
         narration: NarrationStyle | Mapping[str, Any] | None = None,
-        snr: tuple[float, float] = (8.0, 22.0),
+        snr: tuple[float, float] | None = None,
         grid: tuple[int, int] = (128, 224),
         scans_per_subject: int = 1,
+        nuisance: float | None = None,
+        gaze: GazeStyle | Mapping[str, Any] | None = None,
+        difficulty: str | None = None,
     ) -> None:
-        self.seed, self.size = _whole("seed", seed), _whole("size", size)
-        self.frame_rate, self.seconds = _number("frame_rate", frame_rate), _number("seconds", seconds)
-        self.dwell, self.search, self.snr = (_range(name, pair) for name, pair in _named(dwell, search, snr))
-        self.freeze_share = _number("freeze_share", freeze_share)
-        self.narration = _narration_style(narration)
-        self.grid = _grid(grid)
-        self.scans_per_subject = _whole("scans_per_subject", scans_per_subject)
+        preset = difficulty_settings(difficulty)
+        self.seed, self.size = whole_number("seed", seed), whole_number("size", size)
+        self.frame_rate, self.seconds = number("frame_rate", frame_rate), number("seconds", seconds)
+        self.dwell, self.search, self.snr = (
+            number_range(name, preset.get(name, default) if given is None else given)
+            for name, given, default in (
+                ("dwell", dwell, (4.0, 8.0)), ("search", search, (1.5, 6.0)), ("snr", snr, (8.0, 22.0)),
+            )
+        )  # fmt: skip
+        self.freeze_share = number("freeze_share", freeze_share)
+        self.nuisance = number("nuisance", preset.get("nuisance", 1.0) if nuisance is None else nuisance)
+        self.narration: NarrationStyle = style_of("narration", NarrationStyle, narration, preset.get("narration", {}))
+        self.gaze: GazeStyle = style_of("gaze", GazeStyle, gaze, preset.get("gaze", {}))
+        self.grid = whole_pair("grid", grid)
+        self.scans_per_subject = whole_number("scans_per_subject", scans_per_subject)
         self._check()
 
     def _check(self) -> None:
@@ -110,17 +134,21 @@ class Phantom:
             raise InputError("Phantom: seconds, frame_rate, dwell and search must be greater than 0.")
         if not 0 <= self.freeze_share <= 1:
             raise InputError(f"Phantom: freeze_share is {self.freeze_share}; a probability lies in 0..1.")
+        if not 0 <= self.nuisance <= MOST_NUISANCE:
+            raise InputError(f"Phantom: nuisance is {self.nuisance}; it must lie in 0..{MOST_NUISANCE:g}.")
         if min(self.grid) < 16:
             raise InputError(f"Phantom: grid is {self.grid}; give at least 16 beams and 16 depth samples.")
 
     @property
     def settings(self) -> dict[str, Any]:
         """All settings as JSON-able values; equal settings give equal scans."""
-        values = {name: getattr(self, name) for name in ("seed", "size", "frame_rate", "seconds", "freeze_share")}
+        single = ("seed", "size", "frame_rate", "seconds", "freeze_share", "scans_per_subject", "nuisance")
+        values = {name: getattr(self, name) for name in single}
         values |= {name: list(getattr(self, name)) for name in ("dwell", "search", "snr", "grid")}
-        style = {field.name: getattr(self.narration, field.name) for field in fields(self.narration)}
-        style["lag"] = list(self.narration.lag)
-        return {**values, "scans_per_subject": self.scans_per_subject, "narration": style}
+        for name in ("narration", "gaze"):
+            style = asdict(getattr(self, name)).items()
+            values[name] = {key: list(value) if isinstance(value, tuple) else value for key, value in style}
+        return values
 
     def course(self, index: int) -> PhantomCourse:
         """Everything about a scan but its pixels, which the course draws in batches when asked.
@@ -157,60 +185,3 @@ class Phantom:
             course.geometry.outline(self.size),
             course.geometry.mask(self.size),
         )
-
-
-def _named(dwell: Any, search: Any, snr: Any) -> list[tuple[str, Any]]:
-    return [("dwell", dwell), ("search", search), ("snr", snr)]
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise InputError(f"Phantom: {name} is {value!r}; give a number.")
-    return number
-
-
-def _whole(name: str, value: Any) -> int:
-    number = _number(name, value)
-    if number != int(number):
-        raise InputError(f"Phantom: {name} is {value!r}; give a whole number.")
-    return int(number)
-
-
-def _pair(name: str, values: Any) -> tuple[float, float]:
-    if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != 2:
-        raise InputError(f"Phantom: {name} is {values!r}; give two numbers, such as [4, 8].")
-    return _number(name, values[0]), _number(name, values[1])
-
-
-def _range(name: str, values: Any) -> tuple[float, float]:
-    low, high = _pair(name, values)
-    if low > high:
-        raise InputError(f"Phantom: {name} is {values!r}; give two numbers, the smaller first.")
-    return low, high
-
-
-def _grid(values: Any) -> tuple[int, int]:
-    beams, depths = _pair("grid", values)
-    return _whole("grid", beams), _whole("grid", depths)
-
-
-def _narration_style(narration: NarrationStyle | Mapping[str, Any] | None) -> NarrationStyle:
-    if isinstance(narration, NarrationStyle):
-        return narration
-    if narration is not None and not isinstance(narration, Mapping):
-        raise InputError(f"Phantom: narration is {narration!r}; give its settings by name, such as {{'gap': 0.6}}.")
-    known = [field.name for field in fields(NarrationStyle)]
-    for name in narration or {}:
-        if name not in known:
-            raise InputError(f"Phantom: narration has no setting {name}.{nearest_name(name, known)}")
-    values: dict[str, Any] = dict(narration or {})
-    if "lag" in values:
-        values["lag"] = _range("narration lag", values["lag"])
-    try:
-        return NarrationStyle(**values)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"Phantom: narration: {error}") from error

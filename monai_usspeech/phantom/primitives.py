@@ -53,17 +53,20 @@ class Primitive:
         """Radius of a circle around the centre that holds the shape."""
         return (self.a + self.b if self.kind == "bar" else max(self.a, self.b) + self.width) * (1 + self.beat)
 
-    def vary(self, rng: np.random.Generator, position: float = 0.035, size: float = 0.09) -> Primitive:
+    def vary(
+        self, rng: np.random.Generator, position: float = 0.035, size: float = 0.09, nuisance: float = 1.0
+    ) -> Primitive:
         """The same shape in another fetus: moved, resized and of another brightness.
 
         Args:
             rng: source of the numbers.
             position: standard deviation of the shift, anatomy units.
             size: standard deviation of the log size.
+            nuisance: factor on all three spreads; 0 gives the shape itself.
         """
-        dx, dy = rng.normal(0.0, position, 2)
-        a, b = np.exp(rng.normal(0.0, size, 2))
-        echo = math.exp(rng.uniform(math.log(0.75), math.log(1.3)))
+        dx, dy = rng.normal(0.0, position, 2) * nuisance
+        a, b = np.exp(rng.normal(0.0, size, 2) * nuisance)
+        echo = math.exp(rng.uniform(math.log(0.75), math.log(1.3)) * nuisance)
         small = min(1.0, 2.0 * max(self.a, self.b))  # a small structure stays where its neighbours expect it
         return replace(
             self, x=self.x + dx * small, y=self.y + dy * small, a=self.a * a, b=self.b * b, echo=self.echo * echo

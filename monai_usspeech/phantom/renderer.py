@@ -19,6 +19,7 @@ import torch.nn.functional as F
 
 from monai_usspeech.phantom.geometry import SectorGeometry
 from monai_usspeech.phantom.motion import Motion, contraction
+from monai_usspeech.phantom.nuisance import stretched
 from monai_usspeech.phantom.primitives import Primitive
 from monai_usspeech.phantom.speckle import ScattererLattice, blur_polar, noise_bank
 
@@ -49,20 +50,28 @@ class Look:
     layers: tuple[tuple[float, float, float, float], ...] = ((0.1, 0.02, 2.0, 0.3),)
 
     @classmethod
-    def random(cls, rng: np.random.Generator) -> Look:
-        """Draw one scan's settings."""
+    def random(cls, rng: np.random.Generator, nuisance: float = 1.0) -> Look:
+        """Draw one scan's settings.
+
+        Args:
+            rng: source of the numbers. nuisance: factor on the spread of all but the layers, in 0..2.
+        """
         layers, radius = [], 0.04
         for _ in range(int(rng.integers(2, 5))):
             radius += rng.uniform(0.04, 0.1)
             layers.append((radius, rng.uniform(0.008, 0.02), rng.uniform(1.2, 2.4), rng.uniform(-0.3, 0.3)))
+
+        def draw(low: float, high: float) -> float:
+            return stretched(rng.uniform(low, high), 0.5 * (low + high), nuisance)
+
         return cls(
-            gain=rng.uniform(-4.0, 4.0),
-            dynamic_range=rng.uniform(42.0, 54.0),
-            slope=rng.uniform(-7.0, 5.0),
-            noise=rng.uniform(-40.0, -28.0),
-            lateral=rng.uniform(0.75, 1.2),
-            axial=rng.uniform(0.9, 1.4),
-            tissue=rng.uniform(0.3, 0.5),
+            gain=draw(-4.0, 4.0),
+            dynamic_range=draw(42.0, 54.0),
+            slope=draw(-7.0, 5.0),
+            noise=draw(-40.0, -28.0),
+            lateral=draw(0.75, 1.2),
+            axial=draw(0.9, 1.4),
+            tissue=draw(0.3, 0.5),
             layers=tuple(layers),
         )
 

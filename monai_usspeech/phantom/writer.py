@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from monai_usspeech.data.files import InputError, atomic_file, read_json, write_json
 from monai_usspeech.phantom.course import PhantomCourse
+from monai_usspeech.phantom.oracle import matching_words
 from monai_usspeech.phantom.phantom import Phantom
 from monai_usspeech.phantom.speech_synthesis import SPEECH_RATE
 
@@ -30,8 +31,15 @@ __all__ = ["PHANTOM_VERSION", "generate", "generate_phantom", "write_scan"]
 
 #: raised whenever the same settings give other scans than before
 PHANTOM_VERSION = 1
+#: settings that came later, with the value that gives the scans of before
+_LATER: dict[str, Any] = {
+    "nuisance": 1.0,
+    "gaze": Phantom().settings["gaze"],
+    "narration": {"noise_share": 0.0, "trail": 0.0, "chatter_share": None},
+}
 _COMMENT = "SYNTHETIC: made by monai_usspeech.phantom; not a recording of a person"
 _SUFFIXES = (".wav", "_gaze.csv", "_planes.csv", "_words.csv", ".mp4")  # in the order they are written
+_ORACLE = "_oracle.csv"  # follows from the others, so a scan without it is whole all the same
 
 
 def generate_phantom(
@@ -50,7 +58,8 @@ def generate_phantom(
     """Write SYNTHETIC scans as ordinary scan files.
 
     ``output_dir`` receives for each scan ``s000.mp4`` (H.264, grey), ``s000.wav`` (24 kHz, 16 bit), ``s000_gaze.csv``,
-    ``s000_planes.csv`` and ``s000_words.csv`` (``start,end,word,kind``: the truth about what is said), and at last
+    ``s000_planes.csv``, ``s000_words.csv`` (``start,end,word,kind``: the truth about what is said) and
+    ``s000_oracle.csv`` (``start,end,word,plane``: the words that name what is shown while they sound), and at last
     ``datalist.json``. Every file appears under its name only when it is whole, so scans that are there already are
     skipped, and an interrupted run is taken up where it stopped. The settings are kept in ``phantom.json``.
 
@@ -66,7 +75,7 @@ def generate_phantom(
         workers: processes; None: one per core, but no more than there are scans or thousands of frames to make.
         progress: show a progress bar.
         crf: constant rate factor of the video, 0 (lossless) to 51.
-        settings: further arguments of :class:`Phantom`, such as ``dwell``, ``search``, ``narration`` or ``grid``.
+        settings: further arguments of :class:`Phantom`, such as ``difficulty``, ``dwell``, ``narration`` or ``grid``.
 
     Returns:
         path of the datalist.
@@ -95,6 +104,9 @@ def generate_phantom(
     _claim_folder(folder, phantom, crf, courses)
     missing = [course.index for course in courses if not _is_whole(folder, course.id)]
     _write_all(phantom, missing, folder, crf, workers, progress)
+    for course in courses:  # scans of an earlier version
+        if _is_whole(folder, course.id) and not (folder / f"{course.id}{_ORACLE}").exists():
+            _write_oracle(folder, course)
     datalist = folder / "datalist.json"
     scans = [_datalist_entry(course) for course in courses]
     write_json(datalist, {"name": f"SYNTHETIC phantom, seed {phantom.seed}", "fps": None, "scans": scans})
@@ -123,15 +135,17 @@ def _claim_folder(folder: Path, phantom: Phantom, crf: int, courses: Sequence[Ph
     fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     path = folder / "phantom.json"
     if not path.exists():
-        names = [course.id + suffix for course in courses for suffix in _SUFFIXES] + ["datalist.json"]
+        names = [course.id + suffix for course in courses for suffix in (*_SUFFIXES, _ORACLE)]
+        names.append("datalist.json")
         taken = next((name for name in names if (folder / name).exists()), None)
         if taken:
             raise InputError(f"{folder / taken}: this file is not from the phantom. Give output_dir an empty folder.")
         write_json(path, {"synthetic": True, "fingerprint": fingerprint, "settings": settings})
         return
     found = read_json(path)
-    if found.get("fingerprint") != fingerprint:
-        before = found.get("settings", {})
+    before = {**_LATER, **found.get("settings", {})}
+    before["narration"] = {**_LATER["narration"], **before["narration"]}
+    if found.get("fingerprint") != fingerprint and before != settings:
         other = [f"{k} {before.get(k)} instead of {v}" for k, v in settings.items() if before.get(k) != v]
         raise InputError(
             f"{path}: the scans in this folder were made with other settings ({'; '.join(other) or 'unknown'}). "
@@ -148,6 +162,7 @@ def _datalist_entry(course: PhantomCourse) -> dict[str, Any]:
     return {
         "id": scan_id, "subject": course.subject, "video": f"{scan_id}.mp4", "speech": f"{scan_id}.wav",
         "speech_offset": 0.0, "gaze": f"{scan_id}_gaze.csv", "planes": f"{scan_id}_planes.csv", "fan": None,
+        "oracle": f"{scan_id}{_ORACLE}",
     }  # fmt: skip
 
 
@@ -177,7 +192,7 @@ def _write_all(
 
 
 def write_scan(phantom: Phantom, index: int, folder: str | os.PathLike, crf: int = 18) -> None:
-    """Write the five files of one scan, the video last.
+    """Write the six files of one scan, the video last.
 
     Args:
         phantom: the settings. index: number of the scan. folder: an existing folder. crf: rate factor of the video.
@@ -193,7 +208,14 @@ def write_scan(phantom: Phantom, index: int, folder: str | os.PathLike, crf: int
     _write_csv(f"{stem}_planes.csv", "start,end,plane", ((f"{a:.3f}", f"{b:.3f}", plane) for a, b, plane in planes))
     words = ((f"{w.start:.4f}", f"{w.end:.4f}", w.word, w.kind) for w in course.narration.words)
     _write_csv(f"{stem}_words.csv", "start,end,word,kind", words)
+    _write_oracle(Path(folder), course)
     _write_video(f"{stem}.mp4", course.frames(), phantom.frame_rate, phantom.size, crf)
+
+
+def _write_oracle(folder: Path, course: PhantomCourse) -> None:
+    found = matching_words(course.planes, course.narration.words)
+    rows = ((f"{w.start:.4f}", f"{w.end:.4f}", w.word, w.plane) for w in found)
+    _write_csv(str(folder / f"{course.id}{_ORACLE}"), "start,end,word,plane", rows)
 
 
 def _write_csv(path: str, header: str, rows: Iterable[Iterable[Any]]) -> None:

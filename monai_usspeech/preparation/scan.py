@@ -17,6 +17,7 @@ import numpy as np
 from monai_usspeech.data.annotations import GazeTrack, PlaneInterval, read_gaze, read_planes
 from monai_usspeech.data.datalist import Scan
 from monai_usspeech.data.files import InputError, write_json
+from monai_usspeech.data.oracle import ORACLE
 from monai_usspeech.data.store import ScanStoreWriter, StoredScan
 from monai_usspeech.data.store_writer import (
     add_voice_activity,
@@ -29,7 +30,7 @@ from monai_usspeech.data.video import open_video
 from monai_usspeech.preparation.frames import KeptFrames, find_fan, write_frames
 from monai_usspeech.preparation.report import ScanRow, stored_row
 from monai_usspeech.preparation.settings import PrepareSettings, content_fingerprint, file_identity
-from monai_usspeech.preparation.speech import scan_speech, speech_flags
+from monai_usspeech.preparation.speech import oracle_source, scan_flags, scan_speech
 from monai_usspeech.transforms.fan_geometry import Box
 
 __all__ = ["ScanJob", "is_current", "prepare_scan"]
@@ -82,7 +83,14 @@ def _annotations(job: ScanJob) -> dict[str, Any]:
 
 
 def _missing_methods(job: ScanJob, stored: StoredScan) -> list[str]:
-    return [m for m in job.settings.voice_activity if stored.has_speech and m not in stored.voice_activity_methods]
+    if not stored.has_speech:
+        return []
+    known: dict[str, Any] = stored.meta["voice_activity"]
+    missing = [method for method in job.settings.voice_activity if method not in known]
+    if ORACLE in job.settings.voice_activity and ORACLE in known:
+        changed = known[ORACLE].get("source") != oracle_source(job.scan)
+        return [*missing, ORACLE] if changed else missing
+    return missing
 
 
 def is_current(job: ScanJob) -> ScanRow | None:
@@ -173,7 +181,7 @@ def _write_speech(job: ScanJob, writer: ScanStoreWriter, info: Any, duration: fl
         return ("the sound is digitally silent; kept as a scan without speech",)
     writer.set_speech(speech.samples, speech.range, speech.statistics)
     for method in job.settings.voice_activity:
-        writer.set_voice_activity(method, speech_flags(speech.samples, speech.range, method))
+        writer.set_voice_activity(method, *scan_flags(job.scan, speech.samples, speech.range, method))
     covered = (speech.range[1] - speech.range[0]) / duration
     return (*speech.problems, *([f"the speech covers {covered:.0%} of the video"] if covered < 0.9 else []))
 
@@ -209,7 +217,7 @@ def _refresh(job: ScanJob, stored: StoredScan) -> None:
     planes = () if scan.planes is None else read_planes(scan.planes)
     for method in _missing_methods(job, stored):
         samples = stored.read_speech(0.0, stored.meta["speech"]["samples"])
-        add_voice_activity(stored.path, method, speech_flags(samples, stored.speech_range, method))
+        add_voice_activity(stored.path, method, *scan_flags(scan, samples, stored.speech_range, method))
     if gaze is not None:
         write_gaze(stored.path, gaze.time, gaze.x, gaze.y)
     meta = StoredScan(stored.path).meta | _annotations(job) | {"gaze": gaze is not None, "planes": _plane_rows(planes)}

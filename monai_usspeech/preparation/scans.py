@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from monai_usspeech.data.datalist import ScanDatalist
 from monai_usspeech.data.files import InputError, read_json
+from monai_usspeech.data.oracle import ORACLE
 from monai_usspeech.data.store_writer import remove_leftovers, scan_folder
 from monai_usspeech.preparation.contact_sheet import write_contact_sheet
 from monai_usspeech.preparation.report import PrepareReport, ScanRow, write_csv
@@ -40,6 +41,16 @@ def _check_store(store: str | os.PathLike) -> Path:
         reason = error.strerror or error
         raise InputError(f"store: {folder} cannot be written ({reason}); name another folder.") from error
     return folder
+
+
+def _check_oracle(scans: ScanDatalist, methods: Sequence[str]) -> None:
+    lacking = [scan.id for scan in scans if scan.speech is not None and scan.oracle is None]
+    if ORACLE in methods and lacking:
+        raise InputError(
+            f'voice_activity: {ORACLE!r} needs the field "oracle" of each scan with speech, which {len(lacking)} of'
+            f" {len(scans)} lack (first: {lacking[0]!r}). Scans made by generate have it; make the phantom's datalist"
+            f" anew, or take {ORACLE!r} out."
+        )
 
 
 def _extra_scans(store: Path, datalist: ScanDatalist) -> list[str]:
@@ -175,6 +186,7 @@ def prepare_scans(
     for name, value in {"contact_sheet": contact_sheet, "show_source": show_source}.items():
         check_switch(name, value)
     settings.check_voice_activity()
+    _check_oracle(scans, settings.voice_activity)
     folder = _check_store(store)
     extra = _extra_scans(folder, scans)
     jobs, rows = _plan(scans, folder, settings)

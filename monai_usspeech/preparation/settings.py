@@ -18,6 +18,7 @@ import numpy as np
 
 from monai_usspeech.data.datalist import Scan
 from monai_usspeech.data.files import InputError, nearest_name
+from monai_usspeech.data.oracle import ORACLE
 from monai_usspeech.data.store_writer import CODECS, STORE_SAMPLE_RATE
 from monai_usspeech.transforms.voice_activity import voice_activity
 
@@ -39,7 +40,8 @@ class PrepareSettings:
             source keeps all of its frames. None keeps every frame.
         codec: ``"jpeg"`` or ``"raw"`` (lossless, about three times as large).
         quality: JPEG quality, 1 to 95.
-        voice_activity: methods whose flags are stored (``"energy"``, ``"silero"``).
+        voice_activity: methods whose flags are stored (``"energy"``, ``"silero"``, and ``"oracle"`` where the datalist
+            says when what is said names what is shown).
         min_seconds: a scan shorter than this fails: no training clip fits into it.
         allow_truncated: keep a scan whose video ends before the length it declares, instead of failing it.
 
@@ -80,6 +82,8 @@ class PrepareSettings:
             InputError: when a method cannot be used.
         """
         for method in self.voice_activity:
+            if method == ORACLE:  # from the datalist, not from the sound
+                continue
             try:
                 voice_activity(np.zeros(STORE_SAMPLE_RATE, np.float32), STORE_SAMPLE_RATE, method)
             except (ValueError, ImportError, RuntimeError) as error:

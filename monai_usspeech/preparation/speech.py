@@ -13,13 +13,15 @@ import numpy as np
 
 from monai_usspeech.data.datalist import Scan
 from monai_usspeech.data.files import InputError
+from monai_usspeech.data.oracle import ORACLE, oracle_flags, read_oracle
 from monai_usspeech.data.speech import is_digital_silence, read_speech, speech_on_video_time, speech_origin
 from monai_usspeech.data.store_writer import STORE_SAMPLE_RATE
 from monai_usspeech.data.video import VideoInfo
+from monai_usspeech.preparation.settings import file_identity
 from monai_usspeech.transforms.spectrogram import spectrogram_statistics
 from monai_usspeech.transforms.voice_activity import voice_activity
 
-__all__ = ["ScanSpeech", "scan_speech", "speech_flags"]
+__all__ = ["ScanSpeech", "oracle_source", "scan_flags", "scan_speech", "speech_flags"]
 
 _FLAG_SAMPLES = STORE_SAMPLE_RATE // 100
 
@@ -96,3 +98,45 @@ def speech_flags(samples: np.ndarray, speech_range: tuple[float, float], method:
         found = np.asarray(voice_activity(wave, STORE_SAMPLE_RATE, method), np.bool_)[: last - first]
         flags[first : first + len(found)] = found
     return flags
+
+
+def oracle_source(scan: Scan) -> dict[str, Any]:
+    """What tells the scan's oracle file from another.
+
+    Raises:
+        InputError: when the datalist gives none for this scan, or it cannot be read.
+    """
+    if scan.oracle is None:
+        raise InputError(
+            f'scan "{scan.id}": the datalist gives no "oracle", which voice_activity asks for; add the file, or take'
+            f" {ORACLE!r} out of voice_activity."
+        )
+    return file_identity(scan.oracle)
+
+
+def scan_flags(
+    scan: Scan, samples: np.ndarray, speech_range: tuple[float, float], method: str
+) -> tuple[np.ndarray, dict[str, Any] | None]:
+    """The flags of one method for a scan, whether they come from its sound or from a file.
+
+    Args:
+        scan: the datalist's entry.
+        samples: int16 ``[N]``, 24 kHz, on the video's time line.
+        speech_range: (first, last) second that the recording covers.
+        method: ``"energy"``, ``"silero"`` or ``"oracle"``.
+
+    Returns:
+        bool ``[N // 240]``, and what identifies the file they come from; None where that is the sound itself.
+
+    Raises:
+        InputError: when the oracle is asked for and cannot be used.
+    """
+    if method != ORACLE:
+        return speech_flags(samples, speech_range, method), None
+    source = oracle_source(scan)
+    heard = [
+        (max(start, speech_range[0]), min(end, speech_range[1]))
+        for start, end in read_oracle(scan.oracle or "")
+        if start < speech_range[1] and end > speech_range[0]
+    ]
+    return oracle_flags(heard, len(samples) // _FLAG_SAMPLES), source

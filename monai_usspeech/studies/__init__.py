@@ -29,7 +29,7 @@ from __future__ import annotations
 from monai_usspeech.studies.collect import CollectedStudy, collect_study
 from monai_usspeech.studies.command import plan_study, report_study, run_study, show_study
 from monai_usspeech.studies.plan import StudyCell, deal_out, plan_cells
-from monai_usspeech.studies.proof import prove_disjoint, prove_splits
+from monai_usspeech.studies.proof import prove_disjoint, prove_splits, prove_training_sets
 from monai_usspeech.studies.reading import read_study
 from monai_usspeech.studies.report import write_report
 from monai_usspeech.studies.runner import CellOutcome, run_cells
@@ -48,6 +48,7 @@ __all__ = [
     "plan_study",
     "prove_disjoint",
     "prove_splits",
+    "prove_training_sets",
     "read_study",
     "report_study",
     "run_cells",

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from monai_usspeech.studies.cells import cell_state, check_cells
 from monai_usspeech.studies.interruption import StudyInterrupted
 from monai_usspeech.studies.plan import PROGRAM, StudyCell, deal_out, plan_cells
 from monai_usspeech.studies.progress import StudyProgress, cell_table, failure_table
-from monai_usspeech.studies.proof import prove_disjoint, prove_splits, study_folds
+from monai_usspeech.studies.proof import prove_disjoint, prove_splits, prove_training_sets, study_folds
 from monai_usspeech.studies.reading import read_study
 from monai_usspeech.studies.report import write_report
 from monai_usspeech.studies.runner import CellOutcome, run_cells
@@ -25,6 +26,8 @@ from monai_usspeech.studies.study_data import open_study_data
 from monai_usspeech.studies.study_file import check_study_folder, write_study
 
 __all__ = ["StudyPlan", "plan_study", "report_study", "run_study", "show_study", "study_config_folders"]
+
+_logger = logging.getLogger(__name__)
 
 _LEVELS = 3  # configs/studies/x.json: its folder, configs, and the repository
 
@@ -85,10 +88,17 @@ def plan_study(settings: Mapping[str, Any], folders: Sequence[str | Path] | None
     held_out = study_folds(study, tested)
     everyone = set(learned.subjects)
     excluded = {fold: tuple(name for name in test if name in everyone) for fold, test in held_out.items()}
+    if learned is not tested and not any(excluded.values()):
+        _logger.warning(
+            "pretrain_dir: none of the test subjects is in %s by name: see to it that they are not there under other"
+            " names.",
+            study.pretrain_dir,
+        )
     cells = plan_cells(study, held_out, excluded)
     prove_disjoint(cells, learned.subjects, held_out)
     check_cells(cells)
     prove_splits(cells, held_out)
+    prove_training_sets(cells)
     return StudyPlan(study, cells, deal_out(cells, *study.cells), learned.subjects, held_out, data)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from monai.bundle import ConfigParser
 
@@ -19,7 +20,7 @@ from monai_usspeech.studies.plan import StudyCell
 from monai_usspeech.studies.settings import PRETRAIN_STAGE, StudySettings
 from monai_usspeech.studies.study_data import StudyData
 
-__all__ = ["prove_disjoint", "prove_splits", "study_folds"]
+__all__ = ["prove_disjoint", "prove_splits", "prove_training_sets", "study_folds"]
 
 
 def study_folds(study: StudySettings, data: StudyData) -> dict[int, tuple[str, ...]]:
@@ -83,7 +84,7 @@ def prove_splits(cells: Sequence[StudyCell], held_out: Mapping[int, Sequence[str
         if cell.stage == PRETRAIN_STAGE or kind in seen or "split" not in parser:
             continue
         seen.add(kind)
-        split = _split(cell, parser)
+        split: SubjectSplit = _component(cell, parser, "split")
         test = set(held_out[cell.fold])
         strange = sorted(set(split.test) - test)
         if strange:
@@ -96,10 +97,34 @@ def prove_splits(cells: Sequence[StudyCell], held_out: Mapping[int, Sequence[str
 _OF_THE_ROW = ("method", "seed", "initialisation", "output_dir")
 
 
-def _split(cell: StudyCell, parser: ConfigParser) -> SubjectSplit:
-    """The cell's own split; MONAI wraps what goes wrong in errors of its own."""
+def prove_training_sets(cells: Sequence[StudyCell]) -> None:
+    """Make the training set and the batches of every pretraining, so that none fails for want of data hours later.
+
+    Args:
+        cells: the planned cells.
+
+    Raises:
+        InputError: naming the cell, when the data that are left without the test subjects give no batch, or lack what
+            the method needs, such as labels.
+    """
+    seen = set()
+    for cell in cells:
+        given = {name: value for name, value in cell.values.items() if name not in _OF_THE_ROW}
+        kind = (cell.files, json.dumps(given, sort_keys=True, default=str))
+        parser = cell_parser(cell)
+        if cell.stage != PRETRAIN_STAGE or kind in seen or _BATCHES not in parser:
+            continue
+        seen.add(kind)
+        _component(cell, parser, _BATCHES)
+
+
+_BATCHES = "train#batch_sampler"
+
+
+def _component(cell: StudyCell, parser: ConfigParser, name: str) -> Any:
+    """A component of the cell's configuration; MONAI wraps what goes wrong in errors of its own."""
     try:
-        split: SubjectSplit = parser.get_parsed_content("split")
+        return parser.get_parsed_content(name)
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, InputError):
@@ -107,4 +132,3 @@ def _split(cell: StudyCell, parser: ConfigParser) -> SubjectSplit:
         if cause is None:
             raise
         raise InputError(f"{cell.name}: {cause}") from error
-    return split

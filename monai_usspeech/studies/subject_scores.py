@@ -27,8 +27,8 @@ __all__ = [
     "class_scores",
     "mean_scores",
     "mean_statistics",
-    "plane_scores",
-    "plane_statistics",
+    "confusion_scores",
+    "confusion_statistics",
     "score_function",
 ]
 
@@ -37,7 +37,7 @@ CLASS_SCORES = ("precision", "recall", "accuracy", "f1")
 RETRIEVAL_NAMES = tuple(f"{way}_r{k}" for way in DIRECTIONS for k in RECALLS)
 
 
-def plane_statistics(
+def confusion_statistics(
     subject: Sequence[str], label: np.ndarray, predicted: np.ndarray, num_classes: int
 ) -> SubjectStatistics:
     """Confusion matrices of the subjects, flattened.
@@ -59,7 +59,7 @@ def plane_statistics(
     return SubjectStatistics(tuple(names.tolist()), values)
 
 
-def plane_scores(values: np.ndarray) -> dict[str, np.ndarray]:
+def confusion_scores(values: np.ndarray) -> dict[str, np.ndarray]:
     """Macro precision, recall and F1, and accuracy, of summed flattened confusion matrices ``[..., C * C]``."""
     num_classes = round(values.shape[-1] ** 0.5)
     scores = scores_from_confusion(values.reshape(*values.shape[:-1], num_classes, num_classes))
@@ -70,10 +70,8 @@ def plane_scores(values: np.ndarray) -> dict[str, np.ndarray]:
 def class_scores(cells: Mapping[tuple[int, int], SubjectStatistics], num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """The scores of every class, folds summed and seeds averaged.
 
-    Accuracy of a class is that of the question "this class or another": ``(TP + TN) / N``.
-
     Args:
-        cells: (fold, seed) to :func:`plane_statistics`.
+        cells: (fold, seed) to :func:`confusion_statistics`.
         num_classes: C.
 
     Returns:
@@ -85,10 +83,7 @@ def class_scores(cells: Mapping[tuple[int, int], SubjectStatistics], num_classes
         totals[seed] += statistics.values.sum(axis=0)
     matrices = np.stack(list(totals.values())).reshape(-1, num_classes, num_classes)
     scores = scores_from_confusion(matrices)
-    hits, true, given = np.diagonal(matrices, axis1=1, axis2=2), matrices.sum(axis=2), matrices.sum(axis=1)
-    total = np.maximum(matrices.sum(axis=(1, 2)), 1)[:, None]
-    accuracy = np.where(scores.present, (total - true - given + 2 * hits) / total, np.nan)
-    columns = (scores.per_class_precision, scores.per_class_recall, accuracy, scores.per_class_f1)
+    columns = [getattr(scores, f"per_class_{name}") for name in CLASS_SCORES]
     values = np.stack(columns, axis=-1).astype(np.float64)  # [seeds, C, 4]
     known = np.isfinite(values)
     empty = np.full(values.shape[1:], np.nan)
@@ -127,7 +122,7 @@ def mean_scores(names: Sequence[str]) -> ScoreFunction:
 def score_function(kind: str) -> ScoreFunction | None:
     """What scores summed statistics of a kind of task; None for a kind without per-subject statistics."""
     functions: dict[str, ScoreFunction] = {
-        **dict.fromkeys(CLASSIFICATION_KINDS, plane_scores),
+        **dict.fromkeys(CLASSIFICATION_KINDS, confusion_scores),
         "gaze_saliency": mean_scores(SALIENCY_SCORES),
         "retrieval": mean_scores(RETRIEVAL_NAMES),
     }
@@ -163,7 +158,7 @@ def cell_statistics(cell: CollectedCell, kind: str) -> SubjectStatistics | None:
         return mean_statistics(columns["subject"], numbers)
     classes = [str(name) for name in cell.results.get("details", {}).get("classes") or PLANES]
     label, predicted = (_class_numbers(columns[column], classes, path) for column in ("label", "predicted"))
-    return plane_statistics(columns["subject"], label, predicted, len(classes))
+    return confusion_statistics(columns["subject"], label, predicted, len(classes))
 
 
 def _retrieval_statistics(path: Path, similarity: str) -> SubjectStatistics | None:

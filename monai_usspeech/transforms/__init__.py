@@ -54,7 +54,16 @@ from monai_usspeech.transforms.pairs import (
     SampleVideoSpeechPairsd,
     SampleVideoSpeechPairsDict,
 )
-from monai_usspeech.transforms.sample_pairs import (
+from monai_usspeech.transforms.sample_pairs import draw_mixing_coefficient, draw_video_frames, mix_sample_pair
+from monai_usspeech.transforms.spectrogram import (
+    LogSpectrogram,
+    LogSpectrogramD,
+    LogSpectrogramd,
+    LogSpectrogramDict,
+    log_spectrogram,
+    spectrogram_statistics,
+)
+from monai_usspeech.transforms.video_frames import (
     RandSamplePair,
     RandSamplePairD,
     RandSamplePaird,
@@ -63,17 +72,6 @@ from monai_usspeech.transforms.sample_pairs import (
     RandVideoFramesD,
     RandVideoFramesd,
     RandVideoFramesDict,
-    draw_mixing_coefficient,
-    draw_video_frames,
-    mix_sample_pair,
-)
-from monai_usspeech.transforms.spectrogram import (
-    LogSpectrogram,
-    LogSpectrogramD,
-    LogSpectrogramd,
-    LogSpectrogramDict,
-    log_spectrogram,
-    spectrogram_statistics,
 )
 from monai_usspeech.transforms.view_augmentation import (
     STRONG_OPERATIONS,

@@ -23,7 +23,35 @@ from monai_usspeech.transforms.view_augmentation import (
     identity_view_augmentation,
 )
 
-__all__ = ["RandFrameViews", "RandFrameViewsD", "RandFrameViewsDict", "RandFrameViewsd"]
+__all__ = ["RandFrameViews", "RandFrameViewsD", "RandFrameViewsDict", "RandFrameViewsd", "draw_frame_views"]
+
+
+def draw_frame_views(
+    rng: np.random.RandomState,
+    views: int,
+    settings: Mapping[str, Any] | None,
+    second: Mapping[str, Any] | None = None,
+) -> dict[str, np.ndarray]:
+    """
+    Draw the record of a frame's views, of which the last may be drawn in another way.
+
+    Args:
+        rng: random source.
+        views: number of views ``V``.
+        settings: arguments of :func:`draw_view_augmentation`; None: the views are the frame as it is.
+        second: arguments for the last view (FixMatch's strong one); None: as the others.
+
+    Returns:
+        The arrays of :func:`draw_view_augmentation`, ``[V, ...]`` each.
+
+    Raises:
+        ValueError: When a range is empty, reaches zero or is out of bounds.
+    """
+    record = identity_view_augmentation(views) if settings is None else draw_view_augmentation(rng, views, **settings)
+    if second is not None:
+        last = draw_view_augmentation(rng, 1, **second)
+        record = {name: np.concatenate([record[name][:-1], last[name]]) for name in VIEW_RECORD}
+    return record
 
 
 class RandFrameViews(Randomizable, Transform):
@@ -69,10 +97,7 @@ class RandFrameViews(Randomizable, Transform):
 
     def randomize(self, data: Any = None) -> None:
         """Draw the record of a frame's views."""
-        self.record = draw_view_augmentation(self.R, self.views, **self.settings)
-        if self.second is not None:
-            last = draw_view_augmentation(self.R, 1, **self.second)
-            self.record = {name: np.concatenate([self.record[name][:-1], last[name]]) for name in VIEW_RECORD}
+        self.record = draw_frame_views(self.R, self.views, self.settings, self.second)
 
     def __call__(self, frame: NdarrayOrTensor, randomize: bool = True) -> Tensor:
         """

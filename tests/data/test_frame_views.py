@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from pathlib import Path
 
@@ -18,9 +19,9 @@ from monai_usspeech.data.frame_views import FrameViewDataset, labelled_videos
 from monai_usspeech.data.image_set_layouts import build_image_set
 from monai_usspeech.data.image_sets import ImageSetDatalist, LabelledImage
 from monai_usspeech.transforms.view_augmentation import identity_view_augmentation
+from tests.data.image_set_factory import picture
 from tests.data.media_factory import make_video, read_index
 from tests.data.store_factory import make_store
-from tests.data.test_image_set_layouts import picture
 
 RECORD = ("affine", "gain", "gamma", "contrast", "blur", "cutout")
 AS_SHOWN = {"size": (64, 96), "augment": None}  # the size that make_video draws its numbers in
@@ -185,6 +186,15 @@ def test_without_labels_there_are_no_classes(videos: ImageSetDatalist):
         FrameViewDataset(videos, label_rate=0, need_labels=True)
     with pytest.raises(InputError, match="nothing in the chosen data has one"):
         FrameViewDataset(videos, subjects=["p"], need_labels=True)
+
+
+def test_a_single_class_teaches_nothing(videos: ImageSetDatalist):
+    alike = [dataclasses.replace(image, label=image.label and "ill") for image in videos]
+    single = dataclasses.replace(videos, images=tuple(alike), classes=("ill",))
+    dataset = FrameViewDataset(single, size=8)
+    assert dataset.num_classes is None and dataset.classes == ("ill",)
+    with pytest.raises(InputError, match='"ill" is the only class'):
+        FrameViewDataset(single, size=8, need_labels=True)
 
 
 @pytest.mark.parametrize(

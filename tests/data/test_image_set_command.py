@@ -14,7 +14,7 @@ import pytest
 from monai_usspeech.data.files import InputError
 from monai_usspeech.data.image_set_command import write_image_set
 from monai_usspeech.data.image_sets import ImageSetDatalist
-from tests.data.test_image_set_layouts import pictures
+from tests.data.image_set_factory import pictures
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

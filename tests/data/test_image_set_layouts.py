@@ -6,30 +6,15 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from monai_usspeech.data.files import InputError
 from monai_usspeech.data.image_set_dataset import ImageSetDataset
 from monai_usspeech.data.image_set_folders import LayoutSettings
 from monai_usspeech.data.image_set_layouts import build_image_set, count_difference, read_layout
-from monai_usspeech.data.image_set_videos import US4_PREFIXES
+from monai_usspeech.data.image_set_video_tree import US4_PREFIXES
+from tests.data.image_set_factory import picture, pictures
 from tests.data.media_factory import make_video
-
-_NUMBER = iter(range(10**6))
-
-
-def picture(path: Path) -> Path:
-    """A picture unlike any other."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.RandomState(next(_NUMBER)).randint(0, 256, (8, 8), dtype=np.uint8)).save(path)
-    return path
-
-
-def pictures(folder: Path, *names: str) -> None:
-    for name in names:
-        picture(folder / name)
 
 
 def read(layout: str, folder: Path, **settings) -> tuple[list[tuple[str, str, str]], tuple[str, ...]]:

@@ -77,6 +77,11 @@ def test_folds_that_cannot_be_are_refused(settings: dict, said: str):
         image_set_split(images(), **settings)
 
 
+def test_a_list_without_labels_is_for_pretraining():
+    with pytest.raises(InputError, match="no image has a label.*pretraining"):
+        image_set_split(images(4, unlabelled=(0, 1, 2, 3)), 2, 0)
+
+
 def test_a_side_without_labels_is_refused():
     datalist = images(4, unlabelled=(0, 2), folds=(0, 1))
     with pytest.raises(InputError, match="no group with a label is left to test on"):

@@ -15,9 +15,9 @@ from monai_usspeech.data.image_set_reader import ImageSetReader
 from monai_usspeech.data.image_sets import ImageSetDatalist, LabelledImage
 from monai_usspeech.data.store import ScanStore
 from monai_usspeech.data.video_sources import video_frames
+from tests.data.image_set_factory import picture
 from tests.data.media_factory import make_video, read_index
 from tests.data.store_factory import make_store
-from tests.data.test_image_set_layouts import picture
 
 
 @pytest.mark.parametrize(("clip_seconds", "interval"), [(2.0, 0.25), (1.5, 8 / 30), (3.0, 0.01)])

@@ -24,6 +24,8 @@ from tests.distributed.processes import (
     wrapped,
 )
 
+pytestmark = pytest.mark.slow
+
 CONTRASTIVE = {
     f"{variant}-{pool}-{'both' if symmetric else 'one'}-{reduction}": {
         "variant": variant,

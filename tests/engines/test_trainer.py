@@ -48,7 +48,7 @@ def test_step_is_due_exactly_when_the_weights_change(accumulation, expected):
 def test_a_training_set_smaller_than_a_batch_is_refused():
     network = torch.nn.Linear(4, 1)
     loader = DataLoader(Numbers(3), batch_size=4, drop_last=True)
-    with pytest.raises(InputError, match="fewer clips than one batch"):
+    with pytest.raises(InputError, match="fewer items than one batch"):
         MultiTermTrainer(
             device="cpu",
             max_epochs=1,

@@ -43,6 +43,13 @@ def test_a_generous_bound_changes_nothing():
     assert [report["clipped"] for report in reports] == [0.0] * 6
 
 
+def test_without_a_bound_the_norm_is_only_watched():
+    free, reports = norms_after(GradientClipHandler(max_norm=1e9))
+    watched, only = norms_after(GradientClipHandler(max_norm=None))
+    assert watched == free
+    assert [set(report) for report in only] == [{"gradient_norm"}] * len(reports)
+
+
 def test_values_are_cut_element_by_element():
     trainer, parts, _ = tiny_training(lambda *_: [GradientClipHandler(max_value=0.01)], epochs=1)
     largest = []

@@ -1,20 +1,16 @@
 # Copyright (c) monai_usspeech contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Run the shipped HiCo configurations on an image set that takes seconds."""
+"""Run the shipped HiCo configurations in seconds."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from monai.bundle import ConfigWorkflow
-from PIL import Image
 
-from monai_usspeech.data import ImageSetDatalist, LabelledImage
-from tests.conftest import REPOSITORY
+from tests.integration.shipped import run_through, shipped_command, shipped_workflow
 
 HICO = "configs/hico/hico.json"
 CPU = "configs/presets/hico_cpu.json"
@@ -33,57 +29,35 @@ TINY: dict[str, Any] = {
 }
 
 
-def row(method: str) -> tuple[str, ...]:
-    """The overlay of one method; HiCo itself is the base."""
-    return () if method == "hico" else (f"configs/hico/{method}.json",)
-
-
-def make_image_set(folder: Path, n_videos: int = 16, n_frames: int = 3) -> Path:
-    """Videos as folders of pictures: bright bars, upright in class "a" and level in class "b"; moved by noise."""
-    rng = np.random.RandomState(0)
-    images = []
-    for video in range(n_videos):
-        label = "ab"[video % 2]
-        bars = 60 + 120 * (np.arange(48) // 8 % 2)
-        clean = np.tile(bars, (48, 1)) if label == "a" else np.tile(bars[:, None], (1, 48))
-        for frame in range(n_frames):
-            path = folder / f"v{video:02d}" / f"{frame}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = np.clip(np.roll(clean, rng.randint(48), axis=rng.randint(2)) + rng.normal(0, 20, (48, 48)), 0, 255)
-            Image.fromarray(pixels.astype(np.uint8)).save(path)
-            images.append(LabelledImage(path, label, f"v{video:02d}"))
-    ImageSetDatalist("bars", ("a", "b"), tuple(images)).save(folder / "bars.json")
-    return folder / "bars.json"
-
-
 def workflow(method: str, data: Path, output: Path, *overlays: str, **settings: Any) -> ConfigWorkflow:
     """The training workflow, ready to run in this process."""
-    sizes = {**TINY, **(PYRAMID if method == "hico" else {})}
-    return ConfigWorkflow(
-        config_file=[str(REPOSITORY / name) for name in (HICO, *row(method), CPU, *overlays)],
-        workflow_type="train",
-        run_id="training",
-        logging_file=False,
-        dataset_dir=str(data),
-        output_dir=str(output),
-        **{**sizes, **settings},
-    )
+    return shipped_workflow(_files(method, overlays), "training", _settings(method, data, output, settings))
 
 
 def run(method: str, data: Path, output: Path, *overlays: str, **settings: Any) -> ConfigWorkflow:
     """Initialise and run it."""
-    made = workflow(method, data, output, *overlays, **settings)
-    made.initialize()
-    made.run()
-    return made
+    return run_through(workflow(method, data, output, *overlays, **settings))
 
 
 def command(
-    method: str, data: Path, output: Path, *overlays: str, launcher: tuple[str, ...] = (), **settings: Any
+    method: str,
+    data: Path,
+    output: Path,
+    *overlays: str,
+    launcher: tuple[str, ...] = ("monai.bundle",),
+    **settings: Any,
 ) -> list[str]:
     """The same as a command line."""
-    files = ",".join(f"'{name}'" for name in (HICO, *row(method), CPU, *overlays))
-    given = {**TINY, **(PYRAMID if method == "hico" else {}), "dataset_dir": data, "output_dir": output, **settings}
-    options = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-    program = [sys.executable, "-m", *(launcher or ("monai.bundle",))]
-    return [*program, "run", "training", "--config_file", f"[{files}]", *options]
+    given = _settings(method, data, output, settings)
+    return shipped_command(_files(method, overlays), "training", given, launcher)
+
+
+def _files(method: str, overlays: tuple[str, ...]) -> tuple[str, ...]:
+    """HiCo itself is the base, the other methods are overlays."""
+    own = () if method == "hico" else (f"configs/hico/{method}.json",)
+    return (HICO, *own, CPU, *overlays)
+
+
+def _settings(method: str, data: Path, output: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    small = {**TINY, **(PYRAMID if method == "hico" else {})}
+    return {**small, "dataset_dir": data, "output_dir": output, **settings}

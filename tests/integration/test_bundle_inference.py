@@ -19,7 +19,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 
-from monai_usspeech.data import PLANES, InputError, plane_at, read_planes
+from monai_usspeech.data import PLANES, plane_at, read_planes
 from monai_usspeech.data.fan_video import FanVideoReader
 from monai_usspeech.metrics import confusion_matrix_of, scores_from_confusion
 from monai_usspeech.networks.downstream import FrameClassifier
@@ -27,6 +27,7 @@ from monai_usspeech.phantom import generate_phantom
 from tests.conftest import REPOSITORY
 from tests.data.media_factory import make_video
 from tests.data.store_factory import make_store
+from tests.integration.shipped import input_error
 from tests.preparation.scan_files import FPS, SIZE, fan_frames
 
 BUNDLE = REPOSITORY / "bundle"
@@ -114,21 +115,13 @@ def test_a_crop_can_be_given_or_left_out(clips, weights, tmp_path):
         assert json.loads((tmp_path / "predictions.json").read_text())["files"][0]["fan_box"] == wanted
 
 
-def cause_of(error: BaseException) -> str:
-    """The sentence that the command line would print."""
-    while not isinstance(error, InputError):
-        assert error.__cause__ is not None, f"no InputError behind {error!r}"
-        error = error.__cause__
-    return str(error)
-
-
 def test_weights_of_another_network_are_one_sentence(clips, tmp_path):
     other = tmp_path / "other.pt"
     torch.save(FrameClassifier("se_resnext_small", num_classes=5).state_dict(), other)
     made = workflow(str(INFERENCE), dataset_dir=str(clips), output_dir=str(tmp_path), checkpoint=str(other))
     with pytest.raises(Exception) as raised:  # MONAI wraps what is raised inside
         made.run()
-    assert "other.pt" in cause_of(raised.value)
+    assert "other.pt" in input_error(raised.value)
 
 
 def test_an_evaluation_scores_what_it_lists(store, weights, tmp_path):
@@ -152,7 +145,7 @@ def test_weights_that_saw_a_scanned_subject_are_refused(store, weights, tmp_path
     settings = {"dataset_dir": str(store), "output_dir": str(tmp_path), "checkpoint": str(seen)}
     with pytest.raises(Exception) as raised:
         workflow(EVALUATE, **settings).run()
-    assert "p001" in cause_of(raised.value)
+    assert "p001" in input_error(raised.value)
     workflow(EVALUATE, exclude_subjects=["p001"], **settings).run()
     assert {row["subject"] for row in rows_of(tmp_path / "predictions.csv")} == {"p000"}
 

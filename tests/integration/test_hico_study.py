@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.studies.small_image_set import make_image_set
+from tests.data.image_set_factory import make_image_set
 
 OPTIONS = {
     "methods": ["lfs_frozen", "hico", "hico_heads"],
@@ -54,7 +54,7 @@ def test_rows_on_an_image_set_end_in_a_report(tmp_path: Path):
         start = results["settings"]["initialisation"]
         assert start is None if method == "lfs_frozen" else start.endswith("pretrain/hico/fold0-seed0/model.pt")
     page = (study / "report.html").read_text(encoding="utf-8")
-    assert "scores of each class" in page and "dark: recall %" in page and "A picture is left out" not in page
+    assert "scores of each class" in page and "upright: recall %" in page and "A picture is left out" not in page
 
     table = bundle("plan", tmp_path)
     assert "4 cells: 4 done. Nothing is left." in table.stdout

@@ -18,26 +18,26 @@ import pytest
 import torch
 
 from monai_usspeech.data import ImageSetDatalist, image_set_split
-from monai_usspeech.data.files import InputError
 from monai_usspeech.networks import HiCoNet, VideoSpeechNet
 from tests.conftest import REPOSITORY
+from tests.data.image_set_factory import PATTERNS, make_image_set
 from tests.integration.image_set import (
     CODE_PYRAMID,
     HICO_CODE,
     OWN_HEADS,
     SMALL_PYRAMID,
     command,
-    make_image_set,
     run,
     workflow,
 )
+from tests.integration.shipped import input_error
 
-CLASSES = ["coarse", "fine", "plain"]
+CLASSES = list(PATTERNS)
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory) -> Path:
-    return make_image_set(tmp_path_factory.mktemp("images"))
+    return make_image_set(tmp_path_factory.mktemp("images"), 8, 3, classes=CLASSES, video=True)
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +56,6 @@ def hico_weights(path: Path, **form) -> Path:
 
 def results(folder: Path) -> dict:
     return json.loads((folder / "results.json").read_text())
-
-
-def cause(caught) -> str:
-    assert isinstance(caught.value.__cause__, InputError), caught.value.__cause__
-    return str(caught.value.__cause__)
 
 
 def changed(kept: Path, start: Path) -> set[str]:
@@ -137,7 +132,7 @@ def test_weights_that_saw_a_test_group_are_refused_before_training(images, pretr
     leaked.with_suffix(".json").write_text(json.dumps({"subjects": [split.test[0]]}))
     with pytest.raises(RuntimeError) as caught:
         workflow(images, tmp_path / "run", initialisation=str(leaked)).initialize()
-    assert "--exclude_subjects" in cause(caught) and split.test[0] in cause(caught)
+    assert "--exclude_subjects" in input_error(caught.value) and split.test[0] in input_error(caught.value)
     assert not (tmp_path / "run").exists()
     leaked.with_suffix(".json").write_text(json.dumps({"subjects": list(split.train)}))
     workflow(images, tmp_path / "run", initialisation=str(leaked)).initialize()
@@ -152,13 +147,13 @@ def test_evaluating_again_gives_the_same_and_refuses_another_fold_or_size(images
     for settings, message in (({"fold": 1}, "leave out"), ({"size": 72}, "size was 64 and is 72")):
         with pytest.raises(RuntimeError) as caught:
             run(images, tmp_path, run_id="evaluating", max_epochs=1, **settings)
-        assert message in cause(caught)
+        assert message in input_error(caught.value)
 
 
 def test_the_test_fold_does_not_choose_in_secret(images, tmp_path):
     with pytest.raises(RuntimeError) as caught:
         workflow(images, tmp_path, selection="best_test_epoch").initialize()
-    assert 'the protocol is "clean"' in cause(caught)
+    assert 'the protocol is "clean"' in input_error(caught.value)
 
 
 def test_the_released_protocol_keeps_the_best_test_epoch_and_says_so(images, pretrained, tmp_path):
@@ -196,7 +191,7 @@ def test_a_pyramid_is_read_out_and_its_last_layers_trained(overlays, form, untou
 def test_a_pyramid_needs_weights_with_one(images, pretrained, tmp_path):
     with pytest.raises(RuntimeError) as caught:
         workflow(images, tmp_path, OWN_HEADS, initialisation=str(pretrained), **SMALL_PYRAMID).initialize()
-    assert "pyramid" in cause(caught)
+    assert "pyramid" in input_error(caught.value)
 
 
 @pytest.mark.slow

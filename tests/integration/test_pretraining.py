@@ -20,7 +20,8 @@ from monai_usspeech.data.files import InputError
 from monai_usspeech.networks import VideoSpeechNet, load_initialisation
 from tests.conftest import REPOSITORY
 from tests.data.store_factory import make_store
-from tests.integration.pretraining import CPU, MULTI_GPU, TINY, command, row, workflow
+from tests.integration.pretraining import CPU, TINY, command, row, workflow
+from tests.integration.shipped import MULTI_GPU, TWO_PROCESSES
 
 METHODS = ["video", "baseline", "cm_contra", "cm_contra_filter", "cm_contra_order", "ours", "plus"]
 TERMS = {
@@ -192,8 +193,7 @@ def test_an_initialisation_that_cannot_be_used_is_one_line(store, tmp_path, cont
 
 @pytest.mark.slow
 def test_two_processes_train_on_the_batches_of_one(store, tmp_path):
-    launcher = ("torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "monai.bundle")
-    done = run(command(store, tmp_path, CPU, MULTI_GPU, launcher=launcher, num_workers=0))
+    done = run(command(store, tmp_path, CPU, MULTI_GPU, launcher=TWO_PROCESSES, num_workers=0))
     assert done.returncode == 0, done.stderr[-3000:]
     state = torch.load(tmp_path / "run_state.pt", weights_only=True)
     assert len(state["random"]) == 2

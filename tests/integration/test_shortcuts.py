@@ -13,8 +13,8 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from monai_usspeech.data.clip_parts import item_random_state
 from monai_usspeech.data.clips import ClipDataset
+from monai_usspeech.data.drawn_items import item_random_state
 from monai_usspeech.data.store import ScanStore, ScanStoreWriter
 from monai_usspeech.transforms.pair_sampling import draw_pairs
 from tests.data.store_factory import speech_bursts

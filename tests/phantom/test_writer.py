@@ -37,11 +37,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_datalist_has_the_schemas_keys_and_names_files_that_exist(folder: Path):
     datalist = json.loads((folder / "datalist.json").read_text())
     assert set(datalist) == {"name", "fps", "scans"} and "SYNTHETIC" in datalist["name"] and datalist["fps"] is None
-    keys = {"id", "subject", "video", "speech", "speech_offset", "gaze", "planes", "fan"}
+    keys = {"id", "subject", "video", "speech", "speech_offset", "gaze", "planes", "oracle", "fan"}
     assert [set(scan) for scan in datalist["scans"]] == [keys, keys]
     assert [scan["subject"] for scan in datalist["scans"]] == ["p000", "p000"]
     for scan in datalist["scans"]:
-        assert all((folder / scan[key]).is_file() for key in ("video", "speech", "gaze", "planes"))
+        assert all((folder / scan[key]).is_file() for key in ("video", "speech", "gaze", "planes", "oracle"))
 
 
 def test_video_holds_the_scans_frames_at_their_times(folder: Path):
@@ -85,6 +85,21 @@ def test_a_rerun_makes_nothing_anew_and_a_larger_number_extends(folder: Path, mo
 def test_other_settings_in_the_same_folder_are_refused_by_name(folder: Path):
     with pytest.raises(InputError, match="seed 4 instead of 5"):
         generate_phantom(folder, n_scans=2, scans_per_subject=2, workers=1, **{**SETTINGS, "seed": 5})
+
+
+def test_a_folder_from_before_there_were_the_later_settings_is_extended(folder: Path, tmp_path: Path):
+    record = json.loads((folder / "phantom.json").read_text())
+    for name in ("nuisance", "gaze"):
+        del record["settings"][name]
+    for name in ("noise_share", "trail", "chatter_share"):
+        del record["settings"]["narration"][name]
+    record["fingerprint"] = "of other keys"
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "phantom.json").write_text(json.dumps(record))
+    generate_phantom(tmp_path, n_scans=2, scans_per_subject=2, workers=1, **SETTINGS)
+    with pytest.raises(InputError, match=r"nuisance 1.0 instead of 0.5"):
+        generate_phantom(tmp_path, n_scans=2, scans_per_subject=2, workers=1, nuisance=0.5, **SETTINGS)
 
 
 def test_a_folder_with_somebody_elses_scans_is_left_alone(tmp_path: Path):
@@ -139,6 +154,12 @@ def test_the_bundle_configuration_makes_scans(tmp_path: Path, capsys: pytest.Cap
     few = {"output_dir": str(tmp_path / "made"), "n_scans": 1, "seconds": 1.0, "size": 96, "grid": [32, 64]}
     run("generate", config_file=str(config), workers=1, progress=False, **few)
     assert f"SYNTHETIC scans: {tmp_path / 'made' / 'datalist.json'}" in capsys.readouterr().out
+    written = json.loads((tmp_path / "made" / "phantom.json").read_text())["settings"]
+    assert written["narration"]["gap"] == 0.25 and written["dwell"] == [4.0, 8.0]  # the demonstration's
+    hard = {**few, "output_dir": str(tmp_path / "hard"), "difficulty": "hard", "narration#gap": 1.5}
+    run("generate", config_file=str(config), workers=1, progress=False, **hard)
+    written = json.loads((tmp_path / "hard" / "phantom.json").read_text())["settings"]
+    assert written["narration"]["gap"] == 1.5 and written["narration"]["trail"] == 1.0 and written["nuisance"] == 1.5
     with av.open(str(tmp_path / "made" / "s000.mp4")) as container:
         assert (container.streams.video[0].width, sum(1 for _ in container.decode(video=0))) == (96, 15)
 

@@ -34,7 +34,7 @@ if order != "nothing" and stage == "pretrain":
     (folder / "model.pt").write_bytes(b"weights")
 elif order != "nothing":
     start = given["initialisation"]
-    assert start == "None" or pathlib.Path(start).is_file(), start
+    assert start == "$None" or pathlib.Path(start).is_file(), start
     (folder / "results.json").write_text(json.dumps({"metrics": {"f1": 0.5}}))
 """
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigParser
 
+from monai_usspeech.data.files import InputError
 from monai_usspeech.losses.hico_terms import TERMS
 from monai_usspeech.studies.command import plan_study
 from tests.conftest import REPOSITORY
-from tests.studies.small_image_set import make_image_set
+from tests.data.image_set_factory import make_image_set
 
 STUDIES = ("hico_components", "hico_methods", "hico_label_rate", "hico_batch_size")
 COMPARED = (
@@ -26,7 +27,8 @@ COMPARED = (
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_image_set(tmp_path_factory.mktemp("images"))
+    # two folds must each leave the largest batch of the studies, 128 videos
+    return make_image_set(tmp_path_factory.mktemp("images"), n_groups=300, per_group=1, size=8)
 
 
 def shipped(name: str, images: Path, preset: bool = True, **changed: Any) -> dict[str, Any]:
@@ -42,12 +44,17 @@ def shipped(name: str, images: Path, preset: bool = True, **changed: Any) -> dic
 def test_every_row_also_an_optional_one_can_be_planned(name: str, images: Path):
     rows = json.loads((REPOSITORY / f"configs/studies/{name}.json").read_text(encoding="utf-8"))["all_methods"]
     rows.pop("ours", None)  # its weights are the user's
-    for preset in (True, False):
-        study = shipped(name, images, preset, methods=list(rows), folds=[0, 1])
-        plan = plan_study(study, [REPOSITORY])
-        assert {cell.method for cell in plan.cells if cell.stage == "image_set"} == set(rows)
-        pretrained = {cell.method for cell in plan.cells if cell.stage == "pretrain"}
-        assert pretrained == {key for key, row in rows.items() if "pretrain" in row}
+    study = shipped(name, images, preset=name != "hico_methods", methods=list(rows), folds=[0, 1])
+    plan = plan_study(study, [REPOSITORY])
+    assert {cell.method for cell in plan.cells if cell.stage == "image_set"} == set(rows)
+    pretrained = {cell.method for cell in plan.cells if cell.stage == "pretrain"}
+    assert pretrained == {key for key, row in rows.items() if "pretrain" in row}
+
+
+def test_a_batch_that_the_training_set_cannot_fill_is_found_by_the_plan(images: Path):
+    study = shipped("hico_methods", images, methods=["lfs_full", "simclr"], pretrain_options={"batch_size": 200})
+    with pytest.raises(InputError, match="pretrain/simclr/fold0-seed0: 150 items do not fill one batch of 200"):
+        plan_study(study, [REPOSITORY])
 
 
 def test_the_compared_methods_take_part_unasked(images: Path):

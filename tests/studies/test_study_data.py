@@ -23,7 +23,7 @@ from monai_usspeech.studies.proof import prove_disjoint
 from monai_usspeech.studies.reading import read_study
 from monai_usspeech.studies.study_data import open_study_data
 from monai_usspeech.studies.study_file import write_study
-from tests.studies.small_image_set import make_image_set
+from tests.data.image_set_factory import make_image_set
 from tests.studies.small_study import make_files, settings
 
 ONE_TASK = {"planes": {"configs": ["task.json"]}}
@@ -34,7 +34,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_files(tmp_path_factory.mktemp("data"))
     make_image_set(folder / "set")
     make_image_set(folder / "other", prefix="v")
-    make_image_set(folder / "overlapping", groups=4)
+    make_image_set(folder / "overlapping", n_groups=4)
     return folder
 
 
@@ -45,7 +45,7 @@ def test_a_folder_is_a_store_and_a_file_an_image_set(root: Path):
     assert (facts["scans"], facts["subjects"]) == (6, 6) and len(facts["sha256"]) == 64
     assert images.subjects == tuple(f"g{number}" for number in range(10))
     facts = images.facts()
-    assert (facts["names"], facts["images"], facts["groups"]) == (["small"], 40, 10)
+    assert (facts["names"], facts["images"], facts["groups"]) == (["patterns"], 40, 10)
     assert facts["store"] == str((root / "set/images.json").resolve())
     for missing in ("gone.json", "gone"):
         with pytest.raises(InputError, match="gone.*no such"):
@@ -68,7 +68,7 @@ def test_the_hash_of_an_image_set_follows_its_content_not_its_place(root: Path, 
     shutil.copytree(root / "set", tmp_path / "moved")
     assert digest(tmp_path / "moved") == before
     content = json.loads((root / "set/images.json").read_text())
-    for field, value in (("label", "bright"), ("group", "another"), ("fold", 1)):
+    for field, value in (("label", "level"), ("group", "another"), ("fold", 1)):
         changed: dict[str, Any] = json.loads(json.dumps(content))
         for image in changed["images"][:4]:
             image[field] = value
@@ -110,6 +110,13 @@ def test_pretraining_on_other_data_is_done_once_for_all_folds(root: Path):
     for n_parts in (2, 3):  # whoever runs a cell has its pretraining
         for part in (deal_out(plan.cells, number, n_parts) for number in range(1, n_parts + 1)):
             assert all(cell.needs is None or cell.needs in part for cell in part)
+
+
+@pytest.mark.parametrize("other", ["other", "overlapping"])
+def test_other_data_in_which_nobody_has_a_known_name_get_a_warning(root: Path, caplog, other):
+    study = settings(root, dataset_dir=str(root / "set/images.json"), pretrain_dir=str(root / other / "images.json"))
+    plan_study({**study, "all_tasks": ONE_TASK}, [root])
+    assert ("under other names" in caplog.text) == (other == "other")
 
 
 def test_names_that_both_data_have_are_left_out_of_the_pretraining(root: Path):

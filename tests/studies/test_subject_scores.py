@@ -18,8 +18,8 @@ from monai_usspeech.studies.subject_scores import (
     CLASS_SCORES,
     cell_statistics,
     class_scores,
-    plane_scores,
-    plane_statistics,
+    confusion_scores,
+    confusion_statistics,
     score_function,
 )
 from tests.studies.study_factory import make_study, write_gaze_cell, write_plane_cell
@@ -32,7 +32,7 @@ def cell_of(folder: Path, results: dict | None = None) -> CollectedCell:
 def test_subjects_add_up_to_the_confusion_matrix():
     random = np.random.RandomState(0)
     label, guess = random.randint(0, 5, (2, 200))
-    rows = plane_statistics([f"s{i % 7}" for i in range(200)], label, guess, 5)
+    rows = confusion_statistics([f"s{i % 7}" for i in range(200)], label, guess, 5)
     assert rows.subjects == tuple(f"s{i}" for i in range(7))
     assert (rows.values.sum(0).reshape(5, 5) == confusion_matrix_of(guess, label, 5)).all()
 
@@ -40,10 +40,10 @@ def test_subjects_add_up_to_the_confusion_matrix():
 def test_macro_f1_is_the_mean_over_the_classes_that_occur():
     # Class 3 is in neither: left out. Class 2 is never predicted: F1 is 0 and counts.
     label, guess = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 1, 0])
-    scores = plane_scores(plane_statistics(["s"] * 6, label, guess, 4).values.sum(0))
+    scores = confusion_scores(confusion_statistics(["s"] * 6, label, guess, 4).values.sum(0))
     f1 = [2 * 2 / (3 + 3), 2 * 2 / (2 + 3), 0.0]
     assert scores["f1"] == pytest.approx(sum(f1) / 3)
-    by_class, support = class_scores({(0, 0): plane_statistics(["s"] * 6, label, guess, 4)}, 4)
+    by_class, support = class_scores({(0, 0): confusion_statistics(["s"] * 6, label, guess, 4)}, 4)
     by_class = by_class[:, CLASS_SCORES.index("f1")]
     assert by_class[:3] == pytest.approx(f1) and np.isnan(by_class[3]) and support.tolist() == [3, 2, 1, 0]
 
@@ -55,7 +55,7 @@ def test_the_scores_of_a_class_by_counting_folds_summed_seeds_averaged():
     for seed in range(2):
         guess = np.where(random.uniform(size=truth.shape) < 0.6, truth, random.randint(0, 3, truth.shape))
         for fold in range(2):
-            cells[fold, seed] = plane_statistics(["s"] * 50, truth[fold], guess[fold], 3)
+            cells[fold, seed] = confusion_statistics(["s"] * 50, truth[fold], guess[fold], 3)
         for number in range(3):
             pairs = [(t == number, g == number) for t, g in zip(truth.ravel(), guess.ravel())]
             tp, fp, fn = (sum(pair == kind for pair in pairs) for kind in ((1, 1), (0, 1), (1, 0)))
