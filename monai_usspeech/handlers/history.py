@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from monai_usspeech.engines.trainer import iteration_output
 from monai_usspeech.handlers.curves import draw_curves
 
 __all__ = ["HistoryHandler", "in_words", "iteration_values"]
+
+_PAUSE = 19
+"""Pause between two drawings, in times the length of one."""
 
 
 def iteration_values(output: dict[str, Any]) -> dict[str, float]:
@@ -44,7 +48,8 @@ class HistoryHandler:
 
     ``history.jsonl`` gets one JSON object a line: ``{"kind": "iteration" | "epoch", "epoch": ..., "iteration": ...,
     ...}``. The epoch means also go to ``engine.state.metrics``, where MONAI's console and TensorBoard handlers find
-    them, and after each epoch ``curves.png`` is drawn. A number that an iteration lacks (no valid pair in the batch,
+    them. ``curves.png`` is drawn after an epoch, not so often that it would take more than a twentieth of the time, and
+    at the end of the run. A number that an iteration lacks (no valid pair in the batch,
     say) is left out of the mean, not counted as zero.
 
     The handler has ``state_dict``/``load_state_dict``: after a resume in the middle of an epoch the means are those of
@@ -77,12 +82,14 @@ class HistoryHandler:
         self._started = False
         self._reported: set[str] = set()
         self._epochs: list[dict[str, Any]] = []
+        self._next_drawing = 0.0
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer; attach it before the handlers that log ``engine.state.metrics``."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch_completed)
+        engine.add_event_handler(Events.COMPLETED, self._completed)
 
     def state_dict(self) -> dict[str, Any]:
         """The running sums of the current epoch and the iteration they reach."""
@@ -144,8 +151,18 @@ class HistoryHandler:
         engine.state.metrics.update(means)
         self._epochs.append(self._append(engine, "epoch", {**means, **_scalars(engine.state.metrics)}))
         self._sums, self._counts = {}, {}
-        if self.draw:
-            draw_curves(self._epochs, self.folder / "curves.png")
+        if self.draw and time.monotonic() >= self._next_drawing:
+            begin = time.monotonic()
+            self._draw_curves()
+            end = time.monotonic()
+            self._next_drawing = end + _PAUSE * (end - begin)  # epochs of small data are shorter than a drawing
+
+    def _completed(self, engine: Engine) -> None:
+        if self.draw and self._epochs:
+            self._draw_curves()
+
+    def _draw_curves(self) -> None:
+        draw_curves(self._epochs, self.folder / "curves.png")
 
 
 def in_words(figures: dict[str, Any]) -> str:

@@ -71,6 +71,26 @@ def test_the_curves_are_a_picture(tmp_path):
         assert picture.convert("L").getextrema() == pytest.approx((0, 255), abs=60)
 
 
+def test_the_curves_take_a_twentieth_of_the_time_at_most_and_end_complete(tmp_path, monkeypatch):
+    clock, drawings = [0.0], []
+
+    def draw(rows, path):
+        clock[0] += 2.0
+        drawings.append(len(rows))
+
+    def step(engine, batch):
+        clock[0] += 1.0
+        return {"loss": 1.0}
+
+    monkeypatch.setattr("monai_usspeech.handlers.history.draw_curves", draw)
+    monkeypatch.setattr("monai_usspeech.handlers.history.time.monotonic", lambda: clock[0])
+    engine = Engine(step)
+    HistoryHandler(str(tmp_path)).attach(engine)
+    engine.run([0], max_epochs=100)
+    # the first, then whenever 38 epochs of a second have passed, and the last
+    assert drawings == [1, 39, 77, 100]
+
+
 def test_a_number_that_an_epoch_lacks_is_not_that_of_the_epoch_before(tmp_path):
     epochs = {1: {"loss": 1.0, "terms": {"loss_cls": 0.5}}, 2: {"loss": 2.0, "terms": {}}}
     handler = HistoryHandler(str(tmp_path), draw=False)
