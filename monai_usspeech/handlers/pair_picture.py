@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -25,9 +22,8 @@ from torch import Tensor
 from monai_usspeech.data.clips import ClipDataset
 from monai_usspeech.data.oracle import ORACLE
 from monai_usspeech.data.store import STORE_SAMPLE_RATE
-from monai_usspeech.handlers.figures import save_figure
+from monai_usspeech.handlers.first_batch_picture import FirstBatchPicture
 from monai_usspeech.handlers.pair_timeline import COLOURS, draw_timeline, shown_flags
-from monai_usspeech.handlers.processes import process_rank
 from monai_usspeech.transforms.augmentation import apply_augmentation
 from monai_usspeech.transforms.order import order_members
 from monai_usspeech.transforms.pair_sampling import STEP
@@ -39,7 +35,7 @@ __all__ = ["PairPictureHandler", "draw_pairs_picture"]
 _TILE, _HEAD, _BLOCK = 1.6, 0.84, 2.05
 
 
-class PairPictureHandler:
+class PairPictureHandler(FirstBatchPicture):
     """Draw the first batch of a run as a PNG, once for each run folder.
 
     Args:
@@ -49,26 +45,12 @@ class PairPictureHandler:
     """
 
     def __init__(self, path: str | os.PathLike, dataset: ClipDataset, max_clips: int = 3) -> None:
-        self.path, self.dataset, self.max_clips = Path(path), dataset, max_clips
-        self.logger = logging.getLogger(__name__)
-        self._done = False
+        super().__init__(path)
+        self.dataset, self.max_clips = dataset, max_clips
 
-    def attach(self, engine: Engine) -> None:
-        """Register with a trainer whose ``engine.state.batch`` is a collated batch of ``dataset``."""
-        engine.add_event_handler(Events.ITERATION_STARTED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        """Draw the current batch, unless there is a picture already. Only the first process draws."""
-        if self._done:
-            return
-        self._done = True
-        if process_rank() != 0 or self.path.exists():
-            return
-        batch = cast(Mapping[str, Tensor], engine.state.batch)
-        figure = draw_pairs_picture(batch, self.dataset, self.max_clips)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        save_figure(figure, self.path, dpi=110)
-        self.logger.info("The first training batch is drawn in %s.", self.path)
+    def figure(self, batch: Mapping[str, Tensor]) -> Figure:
+        """The picture of a collated batch of the dataset."""
+        return draw_pairs_picture(batch, self.dataset, self.max_clips)
 
 
 def draw_pairs_picture(batch: Mapping[str, Tensor], dataset: ClipDataset, max_clips: int = 3) -> Figure:

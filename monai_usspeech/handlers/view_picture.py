@@ -5,21 +5,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
 from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
 from monai_usspeech.engines.prepare_views import PrepareViewBatch
-from monai_usspeech.handlers.figures import bare_axes, new_figure, save_figure
-from monai_usspeech.handlers.processes import process_rank
+from monai_usspeech.handlers.figures import bare_axes, new_figure
+from monai_usspeech.handlers.first_batch_picture import FirstBatchPicture
 
 __all__ = ["ViewPictureHandler", "draw_views_picture"]
 
@@ -27,7 +24,7 @@ _TILE, _TITLE, _HEAD = 1.9, 0.42, 0.35  # inches: a tile, what stands above it i
 _READ, _VIEW = "#999999", "#2166AC"
 
 
-class ViewPictureHandler:
+class ViewPictureHandler(FirstBatchPicture):
     """Draw the first batch of a run as a PNG, once for each run folder.
 
     Args:
@@ -40,27 +37,12 @@ class ViewPictureHandler:
     def __init__(
         self, path: str | os.PathLike, dataset: Any, prepare_batch: PrepareViewBatch, n_examples: int = 6
     ) -> None:
-        self.path, self.dataset, self.prepare_batch = Path(path), dataset, prepare_batch
-        self.n_examples = n_examples
-        self.logger = logging.getLogger(__name__)
-        self._done = False
+        super().__init__(path)
+        self.dataset, self.prepare_batch, self.n_examples = dataset, prepare_batch, n_examples
 
-    def attach(self, engine: Engine) -> None:
-        """Register with a trainer whose ``engine.state.batch`` is a collated batch of ``dataset``."""
-        engine.add_event_handler(Events.ITERATION_STARTED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        """Draw the current batch, unless there is a picture already. Only the first process draws."""
-        if self._done:
-            return
-        self._done = True
-        if process_rank() != 0 or self.path.exists():
-            return
-        batch = cast(Mapping[str, Tensor], engine.state.batch)
-        figure = draw_views_picture(batch, self.dataset, self.prepare_batch, self.n_examples)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        save_figure(figure, self.path, dpi=110)
-        self.logger.info("The views of the first training batch are drawn in %s.", self.path)
+    def figure(self, batch: Mapping[str, Tensor]) -> Figure:
+        """The picture of a collated batch of the dataset."""
+        return draw_views_picture(batch, self.dataset, self.prepare_batch, self.n_examples)
 
 
 def draw_views_picture(
