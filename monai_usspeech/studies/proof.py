@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from monai.bundle import ConfigParser
 
 from monai_usspeech.data.files import InputError
 from monai_usspeech.data.folds import check_disjoint
-from monai_usspeech.data.splits import SubjectSplit
 from monai_usspeech.engines.weights import check_unseen
 from monai_usspeech.studies.cells import cell_parser
 from monai_usspeech.studies.plan import StudyCell
@@ -76,15 +75,8 @@ def prove_splits(cells: Sequence[StudyCell], held_out: Mapping[int, Sequence[str
         InputError: naming the cell, when the scans do not have the annotations that the task needs, or too few subjects
             have them, or the configuration tests on others than the fold's subjects.
     """
-    seen = set()
-    for cell in cells:
-        given = {name: value for name, value in cell.values.items() if name not in _OF_THE_ROW}
-        kind = (cell.files, json.dumps(given, sort_keys=True, default=str))
-        parser = cell_parser(cell)
-        if cell.stage == PRETRAIN_STAGE or kind in seen or "split" not in parser:
-            continue
-        seen.add(kind)
-        split: SubjectSplit = _component(cell, parser, "split")
+    tested = (cell for cell in cells if cell.stage != PRETRAIN_STAGE)
+    for cell, split in _made_once(tested, "split"):
         test = set(held_out[cell.fold])
         strange = sorted(set(split.test) - test)
         if strange:
@@ -107,18 +99,21 @@ def prove_training_sets(cells: Sequence[StudyCell]) -> None:
         InputError: naming the cell, when the data that are left without the test subjects give no batch, or lack what
             the method needs, such as labels.
     """
+    pretrained = (cell for cell in cells if cell.stage == PRETRAIN_STAGE)
+    for _ in _made_once(pretrained, "train#batch_sampler"):
+        continue  # to be made is the proof
+
+
+def _made_once(cells: Iterable[StudyCell], name: str) -> Iterator[tuple[StudyCell, Any]]:
+    """A component of the cells that have it, of cells that differ by their row alone once, with the first of them."""
     seen = set()
     for cell in cells:
-        given = {name: value for name, value in cell.values.items() if name not in _OF_THE_ROW}
+        given = {key: value for key, value in cell.values.items() if key not in _OF_THE_ROW}
         kind = (cell.files, json.dumps(given, sort_keys=True, default=str))
         parser = cell_parser(cell)
-        if cell.stage != PRETRAIN_STAGE or kind in seen or _BATCHES not in parser:
-            continue
-        seen.add(kind)
-        _component(cell, parser, _BATCHES)
-
-
-_BATCHES = "train#batch_sampler"
+        if kind not in seen and name in parser:
+            seen.add(kind)
+            yield cell, _component(cell, parser, name)
 
 
 def _component(cell: StudyCell, parser: ConfigParser, name: str) -> Any:
