@@ -106,11 +106,14 @@ PUBLIC = [
     "ViewLoss",
     "VoiceActivity",
     "VoiceActivityd",
+    "WeightsAtStepsHandler",
     "build_image_set",
     "find_duplicates",
     "generate_phantom",
     "image_set_split",
     "load_initialisation",
+    "phantom_store",
+    "phantom_stores",
     "prepare_scans",
     "resnet18_fpn",
     "se_resnext50",
@@ -183,7 +186,7 @@ MAY_IMPORT = {
     "preparation": {"data", "transforms"},
     "engines": {"data", "transforms", "networks", "losses", "metrics"},
     "handlers": {"data", "transforms", "networks", "losses", "metrics", "engines"},
-    "studies": {"data", "transforms", "preparation", "networks", "losses", "metrics", "engines", "handlers"},
+    "studies": {"data", "transforms", "phantom", "preparation", "networks", "losses", "metrics", "engines", "handlers"},
 }
 
 

@@ -80,7 +80,7 @@ class ClipDataset(DrawnItems):
         subjects: use these subjects only.
         exclude_subjects: leave these out (the test fold).
         pairs: give the pair keys. Clips of scans without speech then serve the order task only.
-        order: give the order keys. Without them, scans without speech are left out.
+        order: give the order keys. Without them and ``frames``, scans without speech are left out.
         gate: see above.
         n_pairs, clip_seconds, window_seconds, shift_range, shift_unit, shift_sign: see
             :func:`~monai_usspeech.transforms.pair_sampling.draw_pairs`.
@@ -105,6 +105,8 @@ class ClipDataset(DrawnItems):
             scan. Times of windows stay on the scan's own line; :attr:`voices` says what is read there. None: its own.
         affinity_control: a control: ``"permuted"`` exchanges the voice activity of whole clips. None: as it is.
         gate_on: a control: ``"positive"`` filters the positive window only. None: both windows.
+        frames: give the frames (``frames``, ``frame_times`` and their augmentation) without ``pairs`` too, and keep
+            clips without speech for them: a contrast among frames needs nothing else.
 
     Raises:
         InputError: on a subject that the store does not have, an unknown option, a number out of its range, no clip at
@@ -139,9 +141,10 @@ class ClipDataset(DrawnItems):
         speech_source: str | None = None,
         affinity_control: str | None = None,
         gate_on: str | None = None,
+        frames: bool = False,
     ) -> None:
-        if not (pairs or order):
-            raise InputError("ClipDataset: pairs and order are both false, which leaves nothing to learn; set one.")
+        if not (pairs or order or frames):
+            raise InputError("ClipDataset: pairs, order and frames are all false, which leaves nothing to learn.")
         if statistics not in ("scan", "band"):
             raise InputError(f'ClipDataset: statistics must be "scan" or "band", got "{statistics}".')
         if order_reversal not in ("shown", "time"):
@@ -156,6 +159,7 @@ class ClipDataset(DrawnItems):
         check_controls(pairs, gate, speech_source=speech_source, affinity_control=affinity_control, gate_on=gate_on)
         self.store = store if isinstance(store, ScanStore) else ScanStore(store)
         self.pairs, self.order, self.gate, self.seed, self.statistics = pairs, order, gate, seed, statistics
+        self.frames = frames or pairs
         self.voice_activity, self.window_threshold = voice_activity, window_threshold
         self.speech_source, self.affinity_control, self.gate_on = speech_source, affinity_control, gate_on
         with as_input_error("ClipDataset"):
@@ -168,7 +172,7 @@ class ClipDataset(DrawnItems):
         self.augment = None if augment is None else checked_augmentation(augment, "ClipDataset")
         self.order_gap, self.order_threshold, self.order_reversal = order_gap, order_threshold, order_reversal
         scans = self.store.select(subjects=subjects, exclude=exclude_subjects)
-        self.scans: tuple[StoredScan, ...] = tuple(scan for scan in scans if order or scan.has_speech)
+        self.scans: tuple[StoredScan, ...] = tuple(scan for scan in scans if order or frames or scan.has_speech)
         index = ClipIndex(self.scans, clip_seconds, voice_activity if pairs and gate else None)
         self.voices, self.index = controlled_speech(
             self.scans, index, affinity_threshold, seed, speech_source, affinity_control
@@ -208,12 +212,15 @@ class ClipDataset(DrawnItems):
             wanted.append(frame_on_display(times, record.frame_times))
             sample.update(pair_values(self.voices[scan_index], record, affinity, self.settings))
             sample.update(speech_level(self.voices[scan_index], self.statistics))
+        elif self.frames:
+            sample["frame_times"] = (clip + rng.random_sample(self.settings.n_pairs)) * seconds
+            wanted.append(frame_on_display(times, sample["frame_times"]))
         if self.order:
             order_times, distinct = clip_order_times(rng, times, clip * seconds, seconds, self.order_gap)
             permutation = draw_order(rng)
             wanted.append(frame_on_display(times, order_times))
         frames = scan.read_frames(np.concatenate(wanted))[:, None]
-        if self.pairs:
+        if self.frames:
             sample["frames"] = frames[: self.settings.n_pairs]
         if self.order:
             ordered = frames[-ORDER_FRAMES:]
@@ -221,7 +228,7 @@ class ClipDataset(DrawnItems):
             sample["order_frames"], sample["order_times"] = ordered[permutation], order_times[permutation]
             sample["order_label"] = np.int64(order_label(permutation, self.order_reversal))
         if self.augment is not None:
-            sample.update(clip_augmentation(rng, self.augment, self.settings.n_pairs if self.pairs else 0, self.order))
+            sample.update(clip_augmentation(rng, self.augment, self.settings.n_pairs if self.frames else 0, self.order))
         return {name: torch.from_numpy(np.ascontiguousarray(value)) if np.ndim(value) else torch.tensor(value)
                 for name, value in sample.items()}  # fmt: skip
 

@@ -21,7 +21,7 @@ from monai_usspeech.engines.prepare_frames import PrepareFrameBatch
 from monai_usspeech.engines.prepare_views import PrepareViewBatch
 from monai_usspeech.engines.retrieval import embedding_network, has_projection, load_embedding, projection_kind
 from monai_usspeech.engines.selection import selects_on_test
-from monai_usspeech.engines.trainer import MultiTermTrainer, iteration_output, step_is_due
+from monai_usspeech.engines.trainer import MultiTermTrainer, iteration_output, step_is_due, step_number
 from monai_usspeech.engines.two_stream_inferer import TwoStreamInferer
 from monai_usspeech.engines.view_inferer import ViewInferer
 from monai_usspeech.engines.weights import (
@@ -58,6 +58,7 @@ __all__ = [
     "selects_on_test",
     "software_versions",
     "step_is_due",
+    "step_number",
     "write_configuration",
     "write_weights",
 ]

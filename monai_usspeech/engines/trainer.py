@@ -13,7 +13,7 @@ from monai.engines import SupervisedTrainer
 
 from monai_usspeech.data.files import InputError
 
-__all__ = ["MultiTermTrainer", "iteration_output", "step_is_due"]
+__all__ = ["MultiTermTrainer", "iteration_output", "step_is_due", "step_number"]
 
 
 def step_is_due(engine: SupervisedTrainer) -> bool:
@@ -23,6 +23,20 @@ def step_is_due(engine: SupervisedTrainer) -> bool:
     length = engine.state.epoch_length
     position = engine.state.iteration if length is None else (engine.state.iteration - 1) % length + 1
     return bool(position % engine.accumulation_steps == 0 or position == length)
+
+
+def step_number(engine: SupervisedTrainer) -> int:
+    """How often the optimiser has stepped by the end of the current iteration, over all epochs of the run.
+
+    It follows from the place in the run alone, so it goes on where a resumed run does. With gradients accumulated over
+    n batches a step is n iterations, and every epoch has one more for the batches that are left over.
+    """
+    each, iteration = int(engine.accumulation_steps), int(engine.state.iteration)
+    if engine.state.epoch_length is None:
+        return iteration // each
+    length = int(engine.state.epoch_length)
+    epochs, position = divmod(iteration - 1, length)
+    return epochs * -(-length // each) + -(-(position + 1) // each)
 
 
 def iteration_output(engine: Engine) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from monai_usspeech.handlers.synchronisation_picture import synchronisation_figu
 from monai_usspeech.handlers.synchronisation_results import SynchronisationHandler
 from monai_usspeech.handlers.trained_weights import TrainedWeightsHandler
 from monai_usspeech.handlers.view_picture import ViewPictureHandler, draw_views_picture
+from monai_usspeech.handlers.weights_at_steps import WeightsAtStepsHandler
 
 __all__ = [
     "BestWeightsHandler",
@@ -52,6 +53,7 @@ __all__ = [
     "TrainedWeightsHandler",
     "TrainingProgressBar",
     "ViewPictureHandler",
+    "WeightsAtStepsHandler",
     "confusion_figure",
     "draw_curves",
     "draw_pairs_picture",

@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import EMAHandler
 from monai.engines import SupervisedTrainer
 
-from monai_usspeech.engines.trainer import step_is_due
+from monai_usspeech.engines.trainer import step_is_due, step_number
 
 __all__ = ["MomentumEncoderHandler"]
 
@@ -77,18 +77,8 @@ class MomentumEncoderHandler(EMAHandler):
 
     def _set_momentum(self, engine: SupervisedTrainer) -> None:
         """Limit the share that stays; it follows from the place in the run, so a resumed run needs no more."""
-        step = _step_number(engine)
+        step = step_number(engine)
         engine.state.ema_momentum = max(self.momentum, 9.0 / (10.0 + step))
-
-
-def _step_number(engine: SupervisedTrainer) -> int:
-    """How often the optimiser has stepped, in every epoch once more for the batches that are left over."""
-    each, iteration = int(engine.accumulation_steps), int(engine.state.iteration)
-    if engine.state.epoch_length is None:
-        return iteration // each
-    length = int(engine.state.epoch_length)
-    epochs, position = divmod(iteration - 1, length)
-    return epochs * -(-length // each) + -(-(position + 1) // each)
 
 
 def _has_stepped(engine: Engine, _: int) -> bool:

@@ -68,13 +68,14 @@ def draw_pairs_picture(batch: Mapping[str, Tensor], dataset: ClipDataset, max_cl
         The figure, to be saved with ``figure.savefig``.
     """
     chosen = _chosen(batch, max_clips)
-    pairs, order = "frames" in batch, "order_frames" in batch
-    blocks = (batch["frames"].shape[1] if pairs else 0) * [3.0] + [4.0] * order
+    pairs, order = "speech_pos" in batch, "order_frames" in batch
+    n_frames = batch["frames"].shape[1] if "frames" in batch else 0
+    blocks = n_frames * [3.0 if pairs else 1.0] + [4.0] * order
     width = max(_TILE * sum(blocks), 9.0)
     tile = width / sum(blocks) - 0.1 if pairs else 1.9
     figure = Figure(figsize=(width, _HEAD + len(chosen) * (tile + _BLOCK)))
     FigureCanvasAgg(figure)
-    _draw_heading(figure, dataset, pairs, order)
+    _draw_heading(figure, dataset, pairs, order, n_frames > 0)
     for row, item in enumerate(chosen):
         clip = {name: value[item].detach().cpu() for name, value in batch.items() if torch.is_tensor(value)}
         begin = _HEAD + row * (tile + _BLOCK)
@@ -83,8 +84,11 @@ def draw_pairs_picture(batch: Mapping[str, Tensor], dataset: ClipDataset, max_cl
             1, len(blocks), _rows(figure, begin + 1.58, tile + 0.14)[0], width_ratios=blocks, wspace=0.05
         )
         spectrograms = _spectrograms(clip, dataset) if pairs else np.zeros(0)
-        for k in range(len(blocks) - order):
-            _draw_pair(figure, places[k], clip, k, spectrograms, dataset)
+        for k in range(n_frames):
+            if pairs:
+                _draw_pair(figure, places[k], clip, k, spectrograms, dataset)
+            else:
+                _draw_frame(figure.add_subplot(places[k]), clip, k)
         if order:
             _draw_order(figure, places[len(blocks) - 1], clip, dataset.order_reversal)
     return figure
@@ -99,15 +103,16 @@ def _rows(figure: Figure, begin: float, height: float) -> GridSpec:
     )
 
 
-def _draw_heading(figure: Figure, dataset: ClipDataset, pairs: bool, order: bool) -> None:
+def _draw_heading(figure: Figure, dataset: ClipDataset, pairs: bool, order: bool, frames: bool) -> None:
     """What the picture shows, and what its colours mean."""
     width, height = figure.get_size_inches()
     figure.text(0.16 / width, 1 - 0.1 / height, "First training batch", va="top", fontsize=11, weight="bold")
-    figure.text(0.16 / width, 1 - 0.33 / height, _rule(dataset, pairs), va="top", fontsize=8.5)
+    figure.text(0.16 / width, 1 - 0.33 / height, _rule(dataset, pairs, order), va="top", fontsize=8.5)
     handles: list[Any] = []
+    if frames:
+        handles.append(Line2D([], [], marker="o", linestyle="", color=COLOURS["frame"], label="frame"))
     if pairs:
         handles += [
-            Line2D([], [], marker="o", linestyle="", color=COLOURS["frame"], label="frame"),
             Patch(color=COLOURS["positive"], label="speech that matches"),
             Patch(color=COLOURS["negative"], label="speech that does not"),
             Patch(color=COLOURS["masked"], label="masked: not in the pair losses"),
@@ -138,9 +143,10 @@ def _gate(dataset: ClipDataset) -> str:
     return f"{windows} at least {share:.0%} {voice}{moved}"
 
 
-def _rule(dataset: ClipDataset, pairs: bool) -> str:
+def _rule(dataset: ClipDataset, pairs: bool, order: bool) -> str:
     if not pairs:
-        return "Four frames of a clip are shuffled; the network tells their order."
+        shuffled = "Four frames of a clip are shuffled; the network tells their order."
+        return shuffled if order else "The first and the last frame of a clip match, the frames of other clips do not."
     s = dataset.settings
     gate = _gate(dataset) if dataset.gate else "windows drawn without the voice gate"
     return (
@@ -172,15 +178,18 @@ def _bare(axes: Axes, colour: str = "#bbbbbb", width: float = 0.8) -> None:
         spine.set(color=colour, linewidth=width)
 
 
+def _draw_frame(axes: Axes, clip: dict[str, Tensor], k: int) -> None:
+    axes.imshow(_frames(clip, "frames")[k], cmap="gray", vmin=0, vmax=1, aspect="auto")
+    axes.set_title(f"frame {k + 1} at {float(clip['frame_times'][k]):.2f} s", fontsize=8, color=COLOURS["frame"])
+    _bare(axes, COLOURS["frame"], 1.6)
+
+
 def _draw_pair(
     figure: Figure, place: SubplotSpec, clip: dict[str, Tensor], k: int, spectrograms: np.ndarray, dataset: ClipDataset
 ) -> None:
     """One triple: its frame, the positive and the negative spectrogram."""
     grid = GridSpecFromSubplotSpec(2, 3, place, height_ratios=[1, 0.07], hspace=0.03, wspace=0.05)
-    axes = figure.add_subplot(grid[0, 0])
-    axes.imshow(_frames(clip, "frames")[k], cmap="gray", vmin=0, vmax=1, aspect="auto")
-    axes.set_title(f"frame {k + 1} at {float(clip['frame_times'][k]):.2f} s", fontsize=8, color=COLOURS["frame"])
-    _bare(axes, COLOURS["frame"], 1.6)
+    _draw_frame(figure.add_subplot(grid[0, 0]), clip, k)
     valid, shift = bool(clip["pair_valid"][k]), int(clip["shift"][k])
     away = f"{abs(shift)} {'later' if shift > 0 else 'earlier'}"
     known = [

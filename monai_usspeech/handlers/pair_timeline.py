@@ -59,6 +59,10 @@ def draw_timeline(axes: Axes, clip: Mapping[str, Tensor], dataset: ClipDataset) 
     axes.add_patch(_box(number * length, length, facecolor="none", edgecolor=COLOURS["frame"], linewidth=1.3))
     if "shift" in clip:
         _draw_pairs(axes, clip, settings.window_seconds)
+    elif "frame_times" in clip:
+        for k, time in enumerate(clip["frame_times"].tolist()):
+            _draw_frame(axes, time, 0.62)
+            axes.text(time, 0.5, f"{k + 1}", fontsize=7, color=COLOURS["frame"], ha="center", va="top")
     if "order_times" in clip:
         for shown, time in enumerate(clip["order_times"].tolist()):
             axes.plot(time, 0.93, "v", color=COLOURS["order"], markersize=3.5, clip_on=False)
@@ -108,6 +112,10 @@ def _draw_flags(axes: Axes, dataset: ClipDataset, scan_index: int, first: int, l
     axes.broken_barh(list(zip(begins, ends - begins)), _VOICE, facecolors=COLOURS["voice"], linewidth=0)
 
 
+def _draw_frame(axes: Axes, time: float, y: float) -> None:
+    axes.plot(time, y, "o", color=COLOURS["frame"], markeredgecolor="white", markersize=5, zorder=5)
+
+
 def _draw_pairs(axes: Axes, clip: Mapping[str, Tensor], seconds: float) -> None:
     """Frames, windows and shifts; the triples one below the other."""
     count = len(clip["shift"])
@@ -116,8 +124,7 @@ def _draw_pairs(axes: Axes, clip: Mapping[str, Tensor], seconds: float) -> None:
         y = 0.62 - k * step
         valid = bool(clip["pair_valid"][k])
         positive, negative = float(clip["speech_pos_start"][k]), float(clip["speech_neg_start"][k])
-        style: dict[str, Any] = {"color": COLOURS["frame"], "markeredgecolor": "white", "markersize": 5, "zorder": 5}
-        axes.plot(float(clip["frame_times"][k]), y, "o", **style)
+        _draw_frame(axes, float(clip["frame_times"][k]), y)
         for start, kind in ((positive, "positive"), (negative, "negative")):
             if np.isnan(start):
                 continue

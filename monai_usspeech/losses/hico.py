@@ -128,7 +128,7 @@ class HiCoLoss(SummedLoss):
         for name, (values, hits) in both.items():
             weight = self.balance if name in ("local", "medium", "global") else 1 - self.balance
             loss = reduce_items(values, torch.ones_like(values).bool(), "mean", count)
-            terms[name] = LossTerm(loss, weight, count, {f"accuracy_{name}": hits.sum()}, counted=False)
+            terms[name] = LossTerm(loss, weight, count, {f"accuracy_{name}": hits.sum()}, unit="")
         if (logits is None) != (label is None) and self.beta > 0:
             raise ValueError("the softened cross-entropy needs both logits and label.")
         if logits is not None and label is not None and self.beta > 0:

@@ -70,14 +70,15 @@ class LossTerm:
         weight: its factor in the sum.
         count: int64 scalar, over how many items of all processes the term was taken; 0: the term says nothing.
         figures: sums over this process's items, which divided by ``count`` are worth reporting.
-        counted: whether ``count`` is worth reporting beside the figures; not where every item always takes part.
+        unit: what is counted: ``count`` is reported as ``<unit>_used`` beside the figures. None: the term's own name;
+            empty: not reported, where every item always takes part.
     """
 
     loss: Tensor
     weight: float
     count: Tensor
     figures: dict[str, Tensor] = field(default_factory=dict)
-    counted: bool = True
+    unit: str | None = None
 
 
 class SummedLoss(_Loss):
@@ -105,8 +106,9 @@ class SummedLoss(_Loss):
         n_terms = len(parts)
         count = numbers[-n_terms:]
         self.terms = {f"loss_{name}": numbers[place] for place, name in enumerate(terms) if count[place] > 0}
-        used = {name: place for place, name in enumerate(terms) if parts[place].figures and parts[place].counted}
-        self.figures = {f"{name}_used": count[place] for name, place in used.items()}
+        units = [name if term.unit is None else term.unit for name, term in terms.items()]
+        used = {unit: place for place, unit in enumerate(units) if parts[place].figures and unit}
+        self.figures = {f"{unit}_used": count[place] for unit, place in used.items()}
         for value, (name, (_, place)) in zip(numbers[n_terms:-n_terms], figures.items()):
             if count[place] > 0:
                 self.figures[name] = value / count[place]

@@ -73,7 +73,7 @@ class USCLLoss(SummedLoss):
         values, hits = nt_xent_and_hits(first, second, self.temperature, anchors=mine, block_size=self.block_size)
         count = torch.tensor(len(pool), device=pool.device)
         contrast = reduce_items(values, torch.ones_like(values, dtype=torch.bool), "mean", count)
-        terms = {"contrast": LossTerm(contrast, 1.0, count, {"accuracy_contrast": hits.sum()}, counted=False)}
+        terms = {"contrast": LossTerm(contrast, 1.0, count, {"accuracy_contrast": hits.sum()}, unit="")}
         if (logits is None) != (label is None) and self.weight > 0:
             raise ValueError("the cross-entropy needs both logits and label.")
         if logits is not None and label is not None and self.weight > 0:

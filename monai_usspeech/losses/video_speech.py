@@ -1,7 +1,9 @@
 # Copyright (c) monai_usspeech contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The joint pretraining loss ``alpha L_cls + beta L_cont + gamma L_ord`` (Jiao et al., MICCAI 2020) and its terms."""
+"""The joint pretraining loss ``alpha L_cls + beta L_cont + gamma L_ord`` (Jiao et al., MICCAI 2020) and its terms.
+
+A fourth term, ``delta L_view``, is not in the paper: the contrast among the frames of clips."""
 
 from __future__ import annotations
 
@@ -13,8 +15,9 @@ from torch.nn import functional as F
 from torch.nn.modules.loss import _Loss
 
 from monai_usspeech.losses.contrastive import CrossModalContrastiveLoss
-from monai_usspeech.losses.gather import global_mean, global_sum, world_size
-from monai_usspeech.losses.terms import reduce_items
+from monai_usspeech.losses.gather import global_sum
+from monai_usspeech.losses.nt_xent import NTXentLoss
+from monai_usspeech.losses.terms import LossTerm, SummedLoss, reduce_items
 
 __all__ = ["CorrespondenceLoss", "FrameOrderLoss", "VideoSpeechLoss", "correspondence_loss", "frame_order_loss"]
 
@@ -82,16 +85,17 @@ class FrameOrderLoss(_Loss):
         return reduce_items(values, valid, self.reduction)
 
 
-class VideoSpeechLoss(_Loss):
-    """Weighted sum of the three pretraining losses, each normalised by its own number of valid items.
+class VideoSpeechLoss(SummedLoss):
+    """Weighted sum of the pretraining losses, each normalised by its own number of valid items.
 
     A term with weight 0 is not computed. A term without valid items is exactly 0 and keeps its graph, so that
     distributed training finds a gradient for every parameter; the two pair terms are 0 as well when fewer than 2 pairs
     are valid in the batch of all processes, for one pair has no pool.
 
-    After each call ``terms`` holds the unweighted ``loss_cls``, ``loss_cont`` and ``loss_ord``, and ``figures`` holds
-    ``accuracy_cls`` (share of pairs told right, chance 0.5), ``accuracy_cont`` (share of frames closer to their speech
-    than to the hard negative, chance 0.5), ``accuracy_ord`` (chance 1/12), ``pairs_used``, ``order_used`` and
+    After each call ``terms`` holds the unweighted ``loss_cls``, ``loss_cont``, ``loss_ord`` and ``loss_view``, and
+    ``figures`` holds ``accuracy_cls`` (share of pairs told right, chance 0.5), ``accuracy_cont`` (share of frames that
+    are closer to their speech than to the hard negative, chance 0.5), ``accuracy_ord`` (chance 1/12), ``accuracy_view``
+    (share of frames to which the clip's other frame is the nearest of the batch), ``pairs_used``, ``order_used`` and
     ``temperature``: detached scalars on the CPU, over the batch of all processes. A term that is not computed or had no
     valid item is absent, and so is its accuracy. The returned value is the same in all processes, and its gradient,
     averaged over them, is that of one process with the whole batch.
@@ -101,6 +105,9 @@ class VideoSpeechLoss(_Loss):
         beta: weight of the contrastive term.
         gamma: weight of the frame-order term.
         contrastive: the contrastive loss; None for the paper's (``CrossModalContrastiveLoss()``).
+        delta: weight of the contrast among frames: two frames of a clip, each augmented for itself, are a positive pair
+            (SimCLR's loss with time as an augmentation). All clips take part, spoken over or not.
+        view_contrastive: its loss; None for ``NTXentLoss(0.1)``.
 
     Raises:
         ValueError: for a negative weight, or when all are 0.
@@ -112,18 +119,23 @@ class VideoSpeechLoss(_Loss):
         beta: float = 1.0,
         gamma: float = 1.0,
         contrastive: CrossModalContrastiveLoss | None = None,
+        delta: float = 0.0,
+        view_contrastive: NTXentLoss | None = None,
     ) -> None:
         super().__init__()
-        if min(alpha, beta, gamma) < 0 or max(alpha, beta, gamma) == 0:
-            raise ValueError(f"weights must not be negative, and one must be positive: {alpha}, {beta}, {gamma}.")
-        self.alpha, self.beta, self.gamma = float(alpha), float(beta), float(gamma)
+        weights = (alpha, beta, gamma, delta)
+        if min(weights) < 0 or max(weights) == 0:
+            raise ValueError(f"weights must not be negative, and one must be positive: {weights}.")
+        self.alpha, self.beta, self.gamma, self.delta = map(float, weights)
         contrastive = CrossModalContrastiveLoss() if contrastive is None else contrastive
         if contrastive.reduction != "mean":
             raise ValueError(f'the contrastive loss must have reduction="mean", got {contrastive.reduction!r}.')
         # Without the term its learnable temperature would be a parameter that never gets a gradient.
         self.contrastive = contrastive if beta > 0 else None
-        self.terms: dict[str, Tensor] = {}
-        self.figures: dict[str, Tensor] = {}
+        view_contrastive = NTXentLoss(0.1) if view_contrastive is None else view_contrastive
+        if view_contrastive.reduction != "mean":
+            raise ValueError(f'the loss of the views must have reduction="mean", got {view_contrastive.reduction!r}.')
+        self.view_contrastive = view_contrastive if delta > 0 else None
 
     def forward(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
         """The loss of one batch.
@@ -141,54 +153,57 @@ class VideoSpeechLoss(_Loss):
         Raises:
             ValueError: when a term with a positive weight lacks its prediction or target, or shapes disagree.
         """
-        losses: dict[str, Tensor] = {}
-        correct: dict[str, Tensor] = {}
         valid, counts = self._valid(target)
+        terms: dict[str, LossTerm] = {}
         if self.alpha > 0:
-            logits = _entry(prediction, "correspondence", "alpha", "prediction")
-            losses["cls"] = self._mean(correspondence_loss(logits), valid["pairs"], counts[0])
-            hits = torch.stack((logits[..., 0, 1] > logits[..., 0, 0], logits[..., 1, 0] >= logits[..., 1, 1]))
-            correct["cls"] = (hits & valid["pairs"]).sum() / 2
+            terms["cls"] = self._correspondence(prediction, valid["pairs"], counts["pairs"])
         if self.contrastive is not None:
-            losses["cont"], correct["cont"] = self._contrast(prediction, target, valid["pairs"])
+            terms["cont"] = self._contrast(prediction, target, valid["pairs"], counts["pairs"])
         if self.gamma > 0:
-            logits = _entry(prediction, "order", "gamma", "prediction")
-            label = _entry(target, "order_label", "gamma", "target").masked_fill(~valid["order"], 0)
-            losses["ord"] = self._mean(frame_order_loss(logits, label), valid["order"], counts[1])
-            correct["ord"] = ((logits.argmax(1) == label) & valid["order"]).sum()
-        averages = self._report(losses, correct, counts)
-        weights = {"cls": self.alpha, "cont": self.beta, "ord": self.gamma}
-        total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
-        everywhere = torch.stack([weights[name] * loss for name, loss in zip(losses, averages)]).sum()
-        return total + (everywhere - total.detach())  # all processes' value, this process's share of the gradient
+            terms["ord"] = self._order(prediction, target, valid["order"], counts["order"])
+        if self.view_contrastive is not None:
+            terms["view"] = self._contrast_views(prediction)
+        total = self.summed(terms)
+        if self.contrastive is not None:
+            self.figures["temperature"] = torch.as_tensor(self.contrastive.temperature).cpu()
+        if self.view_contrastive is not None:
+            self.figures["accuracy_view"] = self.view_contrastive.figures["accuracy_contrast"]
+        return total
 
-    def _valid(self, target: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """Which pairs and clips count here, and how many do in all processes (int64: pairs, clips)."""
+    def _valid(self, target: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Which pairs and clips count here, and how many do in all processes (int64)."""
         valid: dict[str, Tensor] = {}
         if self.alpha > 0 or self.beta > 0:
             pairs = _entry(target, "pair_valid", "alpha or beta", "target").bool()
             valid["pairs"] = pairs & target["neg_valid"].bool() if "neg_valid" in target else pairs
         if self.gamma > 0:
             valid["order"] = _entry(target, "order_valid", "gamma", "target").bool()
-        device = next(iter(valid.values())).device
-        none = torch.zeros((), dtype=torch.int64, device=device)
-        counts = global_sum(torch.stack([valid[name].sum() if name in valid else none for name in ("pairs", "order")]))
+        if not valid:
+            return {}, {}
+        counts = dict(zip(valid, global_sum(torch.stack([flags.sum() for flags in valid.values()]))))
         if "pairs" in valid:
-            enough = counts[0] >= 2
-            valid["pairs"] = valid["pairs"] & enough
-            counts = torch.stack((counts[0] * enough, counts[1]))
+            enough = counts["pairs"] >= 2
+            valid["pairs"], counts["pairs"] = valid["pairs"] & enough, counts["pairs"] * enough
         return valid, counts
 
-    @staticmethod
-    def _mean(values: Tensor, valid: Tensor, count: Tensor) -> Tensor:
-        if valid.shape != values.shape:
-            raise ValueError(f"validity {tuple(valid.shape)} must match the predicted items {tuple(values.shape)}.")
-        return global_mean(values, valid, count)
+    def _correspondence(self, prediction: Mapping[str, Tensor], valid: Tensor, count: Tensor) -> LossTerm:
+        logits = _entry(prediction, "correspondence", "alpha", "prediction")
+        hits = torch.stack((logits[..., 0, 1] > logits[..., 0, 0], logits[..., 1, 0] >= logits[..., 1, 1]))
+        loss = reduce_items(correspondence_loss(logits), valid, "mean", count)
+        return LossTerm(loss, self.alpha, count, {"accuracy_cls": (hits & valid).sum() / 2}, "pairs")
+
+    def _order(
+        self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], valid: Tensor, count: Tensor
+    ) -> LossTerm:
+        logits = _entry(prediction, "order", "gamma", "prediction")
+        label = _entry(target, "order_label", "gamma", "target").masked_fill(~valid, 0)
+        hits = ((logits.argmax(1) == label) & valid).sum()
+        loss = reduce_items(frame_order_loss(logits, label), valid, "mean", count)
+        return LossTerm(loss, self.gamma, count, {"accuracy_ord": hits}, "order")
 
     def _contrast(
-        self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], valid: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The contrastive term, and the number of valid frames closer to their speech than to the hard negative."""
+        self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], valid: Tensor, count: Tensor
+    ) -> LossTerm:
         assert self.contrastive is not None
         names = ("video", "speech", "negative")
         embeddings = [_entry(prediction, name, "beta", "prediction") for name in names]
@@ -207,27 +222,17 @@ class VideoSpeechLoss(_Loss):
         with torch.no_grad():
             yv, ys, yn = self.contrastive.comparable(video, speech, negative).unbind(1)
             ahead = (yv * ys).sum(1) > (yv * yn).sum(1)
-        return loss, (ahead & items["valid"]).sum()
+        hits = (ahead & items["valid"]).sum()
+        return LossTerm(loss, self.beta, count, {"accuracy_cont": hits}, "pairs")
 
-    def _report(self, losses: dict[str, Tensor], correct: dict[str, Tensor], counts: Tensor) -> Tensor:
-        """Fill ``terms`` and ``figures``; returns the losses of all processes, in the order of ``losses``."""
-        shares = [loss.detach() / world_size() for loss in losses.values()]
-        summed = global_sum(torch.stack([*shares, *(hits.to(shares[0].dtype) for hits in correct.values())]))
-        values = torch.cat((summed, counts.to(summed.dtype))).cpu()  # one wait for the device, not one per number
-        n_pairs, n_order = values[-2:]
-        self.terms, self.figures = {}, {}
-        for name, loss, hits in zip(losses, values, values[len(losses) :]):
-            count = n_order if name == "ord" else n_pairs
-            if count > 0:
-                self.terms[f"loss_{name}"] = loss
-                self.figures[f"accuracy_{name}"] = hits / count
-        if "cls" in losses or "cont" in losses:
-            self.figures["pairs_used"] = n_pairs
-        if "ord" in losses:
-            self.figures["order_used"] = n_order
-        if self.contrastive is not None:
-            self.figures["temperature"] = torch.as_tensor(self.contrastive.temperature).cpu()
-        return summed[: len(losses)]
+    def _contrast_views(self, prediction: Mapping[str, Tensor]) -> LossTerm:
+        assert self.view_contrastive is not None
+        views = _entry(prediction, "views", "delta", "prediction")
+        if views.ndim != 3 or views.shape[1] < 2:
+            raise ValueError(f"views {tuple(views.shape)} must be [B, K, D] with K >= 2 frames of a clip (n_pairs).")
+        loss: Tensor = self.view_contrastive(views[:, 0], views[:, -1])
+        count = global_sum(torch.tensor(len(views), device=views.device))
+        return LossTerm(loss, self.delta, count)
 
 
 def _entry(values: Mapping[str, Tensor], name: str, weight: str, kind: str) -> Tensor:

@@ -31,6 +31,7 @@ class VideoSpeechNet(nn.Module):
     correspondence  ``correspondence``                   pooled vectors           ``"correspondence"``
     projection(s)   ``contrastive``                      pooled vectors           ``"video" "speech" "negative"``
     order head      ``order``                            video feature map        ``"order"``
+    view projection ``views``                            pooled vectors           ``"views"``
     =============== ==================================== ======================== ==============================
 
     Args:
@@ -46,6 +47,7 @@ class VideoSpeechNet(nn.Module):
             ``reversal="shown"``, no for ``"time"``.
         correspondence: build the correspondence classifier.
         contrastive: build the projection heads.
+        views: build a projection of its own for the contrast among the frames of clips, which needs no speech.
         backbone_options: further arguments of the backbone, such as ``{"width": 12}`` for ``"se_resnext_small"``.
 
     Raises:
@@ -73,13 +75,14 @@ class VideoSpeechNet(nn.Module):
         correspondence: bool = True,
         contrastive: bool = True,
         backbone_options: Mapping[str, Any] | None = None,
+        views: bool = False,
     ) -> None:
         super().__init__()
         if projection not in ("shared", "separate"):
             raise ValueError(f'projection must be "shared" or "separate", got {projection!r}.')
         correspondence, contrastive = pairs and correspondence, pairs and contrastive
-        if not (order or correspondence or contrastive):
-            raise ValueError("correspondence, contrastive and order are all off: there is nothing to train.")
+        if not (order or correspondence or contrastive or views):
+            raise ValueError("correspondence, contrastive, order and views are all off: there is nothing to train.")
         options = {"in_channels": in_channels, "output_stride": output_stride, **(backbone_options or {})}
         self.in_channels = in_channels
         self.video_stream = create_backbone(backbone, **options)
@@ -91,6 +94,7 @@ class VideoSpeechNet(nn.Module):
             ProjectionHead(features, embedding_dim) if contrastive and projection == "separate" else None
         )
         self.order = OrderHead(features, head=order_head, symmetric=order_symmetric) if order else None
+        self.view_projection = ProjectionHead(features, embedding_dim) if views else None
 
     def forward(
         self,
@@ -113,8 +117,9 @@ class VideoSpeechNet(nn.Module):
 
         Returns:
             ``"correspondence"`` logits ``[B, K, 2, 2]`` (axis 2: 0 = positive pair, 1 = negative pair; last axis: 0 =
-            no match, 1 = match); ``"video"``, ``"speech"``, ``"negative"`` embeddings ``[B, K, D]``; ``"order"``
-            logits ``[B, 12]``. A key is there only when its part is built and its inputs are given.
+            no match, 1 = match); ``"video"``, ``"speech"``, ``"negative"`` embeddings ``[B, K, D]``; ``"views"``
+            embeddings ``[B, K, D]`` of the frames; ``"order"`` logits ``[B, 12]``. A key is there only when its part
+            is built and its inputs are given.
 
         Raises:
             ValueError: when shapes do not fit together, or an input belongs to a part that was not built.
@@ -131,6 +136,8 @@ class VideoSpeechNet(nn.Module):
             for name, features in (("video", video), ("speech", speech), ("negative", negative)):
                 if features is not None:
                     prediction[name] = self.project(features, "video" if name == "video" else "speech")
+        if self.view_projection is not None and video is not None:
+            prediction["views"] = self.view_projection(video)
         if self.order is not None and order_maps is not None:
             prediction["order"] = self.order(order_maps)
         return prediction
@@ -182,6 +189,8 @@ class VideoSpeechNet(nn.Module):
             if images.ndim != 5 or images.shape[2] != self.in_channels:
                 raise ValueError(f"{name} must be [B, n, {self.in_channels}, H, W], got {tuple(images.shape)}.")
         pairs = {name: tuple(images.shape) for name, images in given.items() if name != "order_frames"}
+        if self.view_projection is not None and list(pairs) == ["frames"]:
+            pairs = {}  # frames are read without speech too
         if pairs and self.speech_stream is None:
             raise ValueError(f"{', '.join(pairs)} given, but the network was built without video-speech pairs.")
         if len({shape[:2] for shape in pairs.values()}) > 1:

@@ -63,7 +63,7 @@ class PhantomCourse:
     def __init__(self, phantom: Phantom, index: int, first_plane: str) -> None:
         self.phantom, self.index = phantom, index
         subject = index // phantom.scans_per_subject
-        self.id, self.subject = f"s{index:03d}", f"p{subject:03d}"
+        self.id, self.subject = phantom.scan_id(index), f"p{subject:03d}"
         self._subject_number = subject
         self.times = np.arange(max(1, round(phantom.seconds * phantom.frame_rate))) / phantom.frame_rate
         self.geometry = SectorGeometry.random(self._stream("geometry"), phantom.nuisance)

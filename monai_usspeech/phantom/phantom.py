@@ -150,6 +150,11 @@ class Phantom:
             values[name] = {key: list(value) if isinstance(value, tuple) else value for key, value in style}
         return values
 
+    @staticmethod
+    def scan_id(index: int) -> str:
+        """The name of scan ``index``: ``"s007"``, ``"s1000"``."""
+        return f"s{index:03d}"
+
     def course(self, index: int) -> PhantomCourse:
         """Everything about a scan but its pixels, which the course draws in batches when asked.
 

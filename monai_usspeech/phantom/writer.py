@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
 import multiprocessing
 import os
 from collections.abc import Iterable, Sequence
@@ -21,22 +19,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from monai_usspeech.data.files import InputError, atomic_file, read_json, write_json
+from monai_usspeech.data.files import InputError, atomic_file, write_json
 from monai_usspeech.phantom.course import PhantomCourse
 from monai_usspeech.phantom.oracle import matching_words
 from monai_usspeech.phantom.phantom import Phantom
+from monai_usspeech.phantom.scan_set import PHANTOM_VERSION, PhantomScanSet
 from monai_usspeech.phantom.speech_synthesis import SPEECH_RATE
 
 __all__ = ["PHANTOM_VERSION", "generate", "generate_phantom", "write_scan"]
 
-#: raised whenever the same settings give other scans than before
-PHANTOM_VERSION = 1
-#: settings that came later, with the value that gives the scans of before
-_LATER: dict[str, Any] = {
-    "nuisance": 1.0,
-    "gaze": Phantom().settings["gaze"],
-    "narration": {"noise_share": 0.0, "trail": 0.0, "chatter_share": None},
-}
 _COMMENT = "SYNTHETIC: made by monai_usspeech.phantom; not a recording of a person"
 _SUFFIXES = (".wav", "_gaze.csv", "_planes.csv", "_words.csv", ".mp4")  # in the order they are written
 _ORACLE = "_oracle.csv"  # follows from the others, so a scan without it is whole all the same
@@ -53,6 +44,7 @@ def generate_phantom(
     workers: int | None = None,
     progress: bool = True,
     crf: int = 18,
+    first_scan: int = 0,
     **settings: Any,
 ) -> Path:
     """Write SYNTHETIC scans as ordinary scan files.
@@ -68,13 +60,15 @@ def generate_phantom(
 
     Args:
         output_dir: folder to write to; made when it does not exist.
-        n_scans: how many scans, numbered from 0. A larger number extends a folder.
+        n_scans: how many scans. A larger number extends a folder.
         scans_per_subject: consecutive scans of the same fetus.
         seconds: length of a scan. frame_rate: frames per second. size: canvas height and width in pixels.
         seed: at least 0.
         workers: processes; None: one per core, but no more than there are scans or thousands of frames to make.
         progress: show a progress bar.
         crf: constant rate factor of the video, 0 (lossless) to 51.
+        first_scan: number of the first scan, a multiple of ``scans_per_subject``. Scans with other numbers have other
+            names, subjects and random numbers, so 1000 gives scans that no folder of fewer scans has.
         settings: further arguments of :class:`Phantom`, such as ``difficulty``, ``dwell``, ``narration`` or ``grid``.
 
     Returns:
@@ -83,15 +77,10 @@ def generate_phantom(
     Raises:
         InputError: when a setting is out of range, or the folder holds scans made with other settings.
     """
-    arguments = {"seed": seed, "size": size, "frame_rate": frame_rate, "seconds": seconds, **settings}
-    try:
-        phantom = Phantom(**arguments, scans_per_subject=scans_per_subject)
-    except TypeError as error:
-        raise InputError(f"generate_phantom: {error}") from error
-    if not isinstance(n_scans, int) or n_scans < 1:
-        raise InputError(f"generate_phantom: n_scans is {n_scans!r}; give a whole number of at least 1.")
-    if not isinstance(crf, int) or not 0 <= crf <= 51:
-        raise InputError(f"generate_phantom: crf is {crf!r}; give a whole number in 0..51.")
+    scans = PhantomScanSet(
+        n_scans, first_scan, crf, seed=seed, size=size, frame_rate=frame_rate, seconds=seconds,
+        scans_per_subject=scans_per_subject, **settings,
+    )  # fmt: skip
     if workers is not None and (not isinstance(workers, int) or workers < 0):
         raise InputError(f"generate_phantom: workers is {workers!r}; give a whole number of at least 0, or none.")
     folder = Path(output_dir)
@@ -100,16 +89,16 @@ def generate_phantom(
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"generate_phantom: {folder} cannot be made ({reason}); give another output_dir.") from error
-    courses = [phantom.course(index) for index in range(n_scans)]
-    _claim_folder(folder, phantom, crf, courses)
+    phantom, courses = scans.phantom, scans.courses()
+    scans.claim(folder, [*(name + suffix for name in scans.ids for suffix in (*_SUFFIXES, _ORACLE)), "datalist.json"])
     missing = [course.index for course in courses if not _is_whole(folder, course.id)]
     _write_all(phantom, missing, folder, crf, workers, progress)
     for course in courses:  # scans of an earlier version
         if _is_whole(folder, course.id) and not (folder / f"{course.id}{_ORACLE}").exists():
             _write_oracle(folder, course)
     datalist = folder / "datalist.json"
-    scans = [_datalist_entry(course) for course in courses]
-    write_json(datalist, {"name": f"SYNTHETIC phantom, seed {phantom.seed}", "fps": None, "scans": scans})
+    entries = [_datalist_entry(course) for course in courses]
+    write_json(datalist, {"name": f"SYNTHETIC phantom, seed {phantom.seed}", "fps": None, "scans": entries})
     return datalist
 
 
@@ -127,30 +116,6 @@ def generate(**arguments: Any) -> None:
     except InputError as error:
         raise SystemExit(f"error: {error}") from None
     print(f"SYNTHETIC scans: {datalist}")
-
-
-def _claim_folder(folder: Path, phantom: Phantom, crf: int, courses: Sequence[PhantomCourse]) -> None:
-    """Record the settings in the folder, or compare them with those recorded there."""
-    settings = {"version": PHANTOM_VERSION, "crf": crf, **phantom.settings}
-    fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    path = folder / "phantom.json"
-    if not path.exists():
-        names = [course.id + suffix for course in courses for suffix in (*_SUFFIXES, _ORACLE)]
-        names.append("datalist.json")
-        taken = next((name for name in names if (folder / name).exists()), None)
-        if taken:
-            raise InputError(f"{folder / taken}: this file is not from the phantom. Give output_dir an empty folder.")
-        write_json(path, {"synthetic": True, "fingerprint": fingerprint, "settings": settings})
-        return
-    found = read_json(path)
-    before = {**_LATER, **found.get("settings", {})}
-    before["narration"] = {**_LATER["narration"], **before["narration"]}
-    if found.get("fingerprint") != fingerprint and before != settings:
-        other = [f"{k} {before.get(k)} instead of {v}" for k, v in settings.items() if before.get(k) != v]
-        raise InputError(
-            f"{path}: the scans in this folder were made with other settings ({'; '.join(other) or 'unknown'}). "
-            "Give another output_dir, or remove the folder."
-        )
 
 
 def _is_whole(folder: Path, scan_id: str) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from monai_usspeech.data.files import InputError
 from monai_usspeech.studies.collect import CollectedCell, CollectedStudy
 from monai_usspeech.studies.reported_metrics import REPORTED, ReportedMetric
+from monai_usspeech.studies.seed_interval import SeedDifference, seed_difference
 from monai_usspeech.studies.statistics import (
     FoldSummary,
     PairedDifference,
@@ -44,10 +45,10 @@ class TaskAnalysis:
         pooled: the score over the test subjects of all folds together, seeds averaged.
         intervals: 95 % interval of ``pooled`` over test subjects.
         differences: paired differences from the reference.
+        seed_differences: the same, seed by seed, with 95 % intervals over seeds.
         difference_intervals: 95 % interval of the difference of the pooled scores.
         statistics: method to (fold, seed) to per-subject statistics.
-        n_subjects: test subjects over all folds that intervals were drawn from.
-        n_resamples: draws behind each interval.
+        bootstrap: the draws of test subjects behind each interval.
         problems: files that could not be used.
     """
 
@@ -61,11 +62,21 @@ class TaskAnalysis:
     pooled: Mapping[str, Mapping[str, float]]
     intervals: Mapping[str, Mapping[str, tuple[float, float] | None]]
     differences: Mapping[str, Mapping[str, PairedDifference]]
+    seed_differences: Mapping[str, Mapping[str, SeedDifference]]
     difference_intervals: Mapping[str, Mapping[str, tuple[float, float] | None]]
     statistics: Mapping[str, Mapping[tuple[int, int], SubjectStatistics]]
-    n_subjects: int
-    n_resamples: int
+    bootstrap: SubjectBootstrap
     problems: tuple[str, ...]
+
+    @property
+    def n_subjects(self) -> int:
+        """Test subjects over all folds that intervals were drawn from."""
+        return self.bootstrap.n_subjects
+
+    @property
+    def n_resamples(self) -> int:
+        """Draws behind each interval."""
+        return self.bootstrap.n_resamples
 
     @property
     def complete(self) -> bool:
@@ -86,6 +97,10 @@ class TaskAnalysis:
             return set()
         best = max(means.values()) if metric.better == "up" else min(means.values())
         return {method for method, mean in means.items() if metric.show(mean) == metric.show(best)}
+
+    def subject_difference(self, method: str, other: str) -> dict[str, tuple[float, float] | None]:
+        """95 % intervals over test subjects of the pooled scores of one method minus those of another, by metric."""
+        return _Intervals(self.bootstrap, self.statistics, self.kind).between(method, other)
 
 
 def analyse_task(study: CollectedStudy, task: str, n_resamples: int = 2000, seed: int = 0) -> TaskAnalysis:
@@ -126,10 +141,12 @@ def analyse_task(study: CollectedStudy, task: str, n_resamples: int = 2000, seed
             m: {key: paired_difference(grid, values[reference][key]) for key, grid in values[m].items()}
             for m in compared
         },
+        seed_differences={
+            m: {key: seed_difference(grid, values[reference][key]) for key, grid in values[m].items()} for m in compared
+        },
         difference_intervals={method: intervals.between(method, reference) for method in compared},
         statistics=statistics,
-        n_subjects=bootstrap.n_subjects,
-        n_resamples=n_resamples,
+        bootstrap=bootstrap,
         problems=tuple(problems),
     )
 

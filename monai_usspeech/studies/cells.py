@@ -35,8 +35,10 @@ __all__ = [
     "typical_seconds",
 ]
 
-# They say where and how fast a cell runs, not what it computes.
-_IMMATERIAL = ("description", "dataset_dir", "output_dir", "initialisation", "num_workers", "device", "save_every")
+# They say where and how fast a cell runs and what of it is kept, not what it computes.
+_IMMATERIAL = tuple(
+    "description dataset_dir output_dir initialisation num_workers device save_every keep_steps".split()
+)
 
 
 @lru_cache(maxsize=256)
@@ -71,13 +73,16 @@ def cell_parser(cell: StudyCell) -> ConfigParser:
 def cell_content(cell: StudyCell) -> dict[str, Any]:
     """What a cell computes: its merged configuration, and what it starts from.
 
-    A pretrained start is named by the fingerprint of that pretraining, a weights file by the hash of its bytes, so that
+    A pretrained start is named by the fingerprint of that pretraining, with the file where that is not its product; a
+    weights file by the hash of its bytes, so that
     moving the study, the store or the repository changes nothing, and another file under the same name does.
     """
     configuration = {name: value for name, value in cell_parser(cell).get().items() if name not in _IMMATERIAL}
     start: str | None = cell.values.get("initialisation")
     if cell.needs is not None:
+        file = Path(str(start)).name
         start = f"pretraining {fingerprint(cell_content(cell.needs))}"
+        start += "" if file == cell.needs.product else f", {file}"
     elif start is not None and Path(start).is_file():
         status = Path(start).stat()
         start = f"sha256 {_file_hash(start, status.st_size, status.st_mtime_ns)}"

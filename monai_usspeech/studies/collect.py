@@ -120,8 +120,8 @@ class CollectedStudy:
         return next((kind for kind in _KINDS if task.startswith(kind)), task)
 
     def title(self, method: str) -> str:
-        """The name of a method for tables."""
-        return str(self.methods[method].get("title") or method)
+        """The name of a method for tables; its key when it has none, or takes part through its pretraining alone."""
+        return str((self.methods.get(method) or {}).get("title") or method)
 
 
 def collect_study(study_dir: str | os.PathLike) -> CollectedStudy:

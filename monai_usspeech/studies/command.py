@@ -22,6 +22,7 @@ from monai_usspeech.studies.reading import read_study
 from monai_usspeech.studies.report import write_report
 from monai_usspeech.studies.runner import CellOutcome, run_cells
 from monai_usspeech.studies.settings import StudySettings
+from monai_usspeech.studies.start_weights import check_start_weights
 from monai_usspeech.studies.study_data import open_study_data
 from monai_usspeech.studies.study_file import check_study_folder, write_study
 
@@ -97,6 +98,7 @@ def plan_study(settings: Mapping[str, Any], folders: Sequence[str | Path] | None
     cells = plan_cells(study, held_out, excluded)
     prove_disjoint(cells, learned.subjects, held_out)
     check_cells(cells)
+    check_start_weights(cells)
     prove_splits(cells, held_out)
     prove_training_sets(cells)
     return StudyPlan(study, cells, deal_out(cells, *study.cells), learned.subjects, held_out, data)
@@ -136,7 +138,7 @@ def run_study(
     alone = plan.study.cells[1] == 1
     if report and any(cell_state(cell) == "done" for cell in plan.cells):
         if alone or all(cell_state(cell) == "done" for cell in plan.cells):
-            print(f"Report: {with_status(write_report, plan.study.output_dir, open_in_browser)}")
+            print(f"Report: {with_status(_report, plan.study.output_dir, open_in_browser)}")
         else:
             print("Other parts are left: run the id report once they are done.")
     if failures:
@@ -172,9 +174,14 @@ def report_study(settings: Mapping[str, Any], open_in_browser: bool = False) -> 
     Raises:
         SystemExit: with status 1 when the folder holds no study.
     """
-    path: Path = _Command("report")(write_report, settings["output_dir"], open_in_browser)
+    path: Path = _Command("report")(_report, settings["output_dir"], open_in_browser)
     print(f"Report: {path}")
     return path
+
+
+def _report(output_dir: str, open_in_browser: bool) -> Path:
+    """Write the report; what became of the hypotheses is printed too."""
+    return write_report(output_dir, open_in_browser, tell=lambda text: print(f"\n{text}\n"))
 
 
 class _Command:

@@ -178,7 +178,7 @@ def _downstream_cell(
     if not task.pretrained:
         weights, needs = None, None
     if needs is not None:
-        weights = str(needs.folder / needs.product)
+        weights = str(needs.folder / (method.weights or needs.product))
     folder = _folder(study, task.name, method.name, fold, seed)
     values = {
         "dataset_dir": str(Path(study.dataset_dir).resolve()),

@@ -102,8 +102,9 @@ def position_section(study: CollectedStudy, task: TaskAnalysis, metrics: Sequenc
     level = [(study.title(m), task.summaries[m]) for m in task.summaries if study.methods[m].get("position") is None]
     names = ", ".join(metric.label for metric in metrics)
     caption = (
-        f"{names} over {title.lower()}: mean of the table; bars: one standard deviation over folds to either side,"
-        f" where there are several.{' Dashed: methods without such a number.' if level else ''}"
+        f"{names} over {title.lower()}: mean of the table; bars: one standard deviation over folds to either side"
+        " (over seeds where there is one fold), where there are several."
+        f"{' Dashed: methods without such a number.' if level else ''}"
     )
     png = figure_bytes(position_figure(curves, metrics, title, level), dpi)
     return html_figure(png, f"{names} over {title.lower()}; the numbers are in the tables.", caption)
@@ -112,16 +113,18 @@ def position_section(study: CollectedStudy, task: TaskAnalysis, metrics: Sequenc
 def _draw_curve(
     axes: Axes, metric: ReportedMetric, name: str, points: Sequence[tuple[float, Summaries]], place: int
 ) -> None:
-    """One curve with its spread over folds; points of which a fold or more is missing have no bar they cannot have."""
+    """One curve with its spread over folds, of one fold over seeds; points of which runs are missing have no bar they
+    cannot have."""
     scale = 100 if metric.percent else 1
     found = [(position, summaries[metric.key]) for position, summaries in points]
     found = [(position, summary) for position, summary in found if np.isfinite(summary.mean)]
     if not found:
         return
     colour, marker = _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
+    one_fold = all(summary.n_folds == 1 for _, summary in found)
     x = [position for position, _ in found]
     mean = [scale * summary.mean for _, summary in found]
-    spread = [scale * (summary.sd_folds or 0.0) for _, summary in found]
+    spread = [scale * (summary.sd_folds or (one_fold and summary.sd_seeds) or 0.0) for _, summary in found]
     axes.errorbar(x, mean, yerr=spread if any(spread) else None, color=colour, marker=marker, markersize=5,
                   linewidth=1.6, elinewidth=1, capsize=3, label=name or "_nolegend_", zorder=3)  # fmt: skip
 

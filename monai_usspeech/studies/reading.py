@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from monai_usspeech.data.files import InputError, nearest_name
+from monai_usspeech.studies.hypotheses import read_hypotheses
 from monai_usspeech.studies.settings import PRETRAIN_STAGE, StudyMethod, StudySettings, StudyTask
 
 __all__ = ["read_study"]
@@ -46,12 +47,13 @@ def read_study(values: Mapping[str, Any], folders: Sequence[str | Path] = ()) ->
         for name in task.methods or ():
             _known_name(f"all_tasks: {task.name}: methods", name, methods)
     usual = [name for name, method in methods.items() if not method.optional]
-    chosen = {
+    chosen: dict[str, Any] = {
         "methods": {name: methods[name] for name in _chosen("methods", values.get("methods"), methods, usual)},
         "tasks": {name: tasks[name] for name in _chosen("tasks", values.get("tasks"), tasks, list(tasks))},
     }
     if values.get("reference") is not None:
         _known_name("reference", values["reference"], methods)
+    chosen["hypotheses"] = read_hypotheses(values.get("hypotheses"), methods, tasks)
     given = {name: value for name, value in values.items() if name not in ("all_methods", "all_tasks")}
     for name in ("pretrain", "pretrain_preset", "downstream_preset"):
         given[name] = _words(name, given.get(name) or ())
@@ -139,11 +141,24 @@ def _with_pretraining_of_others(methods: dict[str, StudyMethod]) -> dict[str, St
                 raise InputError(f"{where}: {owner.name} has no pretraining of its own; name a method that has.")
             method = replace(method, pretrain=owner.pretrain, pretrain_values=owner.pretrain_values,
                              initialisation=owner.initialisation)  # fmt: skip
+        if method.weights is not None:
+            _check_weights(f"all_methods: {name}: weights", method)
         if method.pretrain_values and method.pretrain is None:
             raise InputError(f"all_methods: {name}: pretrain_values: the method has no pretraining; give pretrain too,"
                              " [] for the study's own configuration.")  # fmt: skip
         resolved[name] = method
     return resolved
+
+
+def _check_weights(where: str, method: StudyMethod) -> None:
+    """Refuse a start that is no file in the folder of a pretraining."""
+    name = method.weights
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InputError(f"{where}: is {name!r}; give the name of a file in the pretraining's folder, such as"
+                         " model_step400.pt.")  # fmt: skip
+    if method.pretrain is None:
+        raise InputError(f"{where}: the method has no pretraining; give pretrain_of too, and for a file of one's own"
+                         " initialisation instead of weights.")  # fmt: skip
 
 
 def _chosen(field_name: str, names: Any, known: Mapping[str, Any], usual: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -20,6 +20,7 @@ from monai_usspeech.data.files import atomic_file
 from monai_usspeech.studies.analysis import TaskAnalysis, analyse_task
 from monai_usspeech.studies.class_tables import class_table
 from monai_usspeech.studies.collect import CollectedStudy, collect_study
+from monai_usspeech.studies.hypothesis_table import hypothesis_csv, hypothesis_lines, hypothesis_table
 from monai_usspeech.studies.progress import duration
 from monai_usspeech.studies.report_page import html_box, html_details, html_facts, html_list, html_page, html_table
 from monai_usspeech.studies.report_pictures import run_pictures, task_classes, task_pictures
@@ -27,6 +28,7 @@ from monai_usspeech.studies.report_record import data_of, record_section, synthe
 from monai_usspeech.studies.table_format import ReportTable, table_csv, table_markdown
 from monai_usspeech.studies.table_notes import task_title
 from monai_usspeech.studies.tables import difference_table, interval_table, numbers_csv, score_table
+from monai_usspeech.studies.verdicts import judge_hypotheses
 
 __all__ = ["write_report"]
 
@@ -34,7 +36,11 @@ logger = logging.getLogger(__name__)
 
 
 def write_report(
-    output_dir: str | os.PathLike, open_in_browser: bool = False, n_resamples: int = 2000, seed: int = 0
+    output_dir: str | os.PathLike,
+    open_in_browser: bool = False,
+    n_resamples: int = 2000,
+    seed: int = 0,
+    tell: Callable[[str], object] | None = None,
 ) -> Path:
     """Write ``report.html`` and ``tables/`` into a study's folder, from the cells that are there.
 
@@ -46,6 +52,8 @@ def write_report(
         open_in_browser: show the page when it is written, where there is a display to show it on.
         n_resamples: bootstrap draws behind each interval.
         seed: of these draws.
+        tell: called with the verdicts on the hypotheses as text, where the study has any; None: they stand in the
+            report alone.
 
     Returns:
         The path of ``report.html``.
@@ -57,12 +65,11 @@ def write_report(
     analyses = [analyse_task(study, task, n_resamples, seed) for task in study.tasks]
     folder = study.folder / "tables"
     folder.mkdir(exist_ok=True)
-    sections: list[tuple[str, str]] = []
+    sections = [("Hypotheses", _hypotheses(study, analyses, folder, tell))]
     for task in analyses:
         tables = _tables(study, task)
         for table in tables.values():
-            _write(folder / f"{table.key}.md", table_markdown(table))
-            _write(folder / f"{table.key}.csv", table_csv(table))
+            _write_table(folder, table)
         if task.scored:
             _write(folder / f"{task.key}_numbers.csv", numbers_csv(study, task))
         sections.append((task_title(study, task.key), _task_section(study, task, tables)))
@@ -76,6 +83,21 @@ def write_report(
     return path
 
 
+def _hypotheses(
+    study: CollectedStudy, analyses: Sequence[TaskAnalysis], folder: Path, tell: Callable[[str], object] | None
+) -> str:
+    """The verdicts as HTML, written and told too; empty for a study without hypotheses."""
+    verdicts = judge_hypotheses(study, {task.key: task for task in analyses})
+    table = hypothesis_table(study, verdicts)
+    if table is None:
+        return ""
+    _write_table(folder, table)
+    _write(folder / "hypotheses_numbers.csv", hypothesis_csv(verdicts))
+    if tell is not None:
+        tell(hypothesis_lines(table))
+    return html_table(table)
+
+
 def _has_display() -> bool:
     """Without one, ``webbrowser`` may start a browser in the terminal, and the run would wait for it."""
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
@@ -84,6 +106,11 @@ def _has_display() -> bool:
 def _write(path: Path, text: str) -> None:
     with atomic_file(path, "w") as file:
         file.write(text)
+
+
+def _write_table(folder: Path, table: ReportTable) -> None:
+    _write(folder / f"{table.key}.md", table_markdown(table))
+    _write(folder / f"{table.key}.csv", table_csv(table))
 
 
 def _title(study: CollectedStudy) -> str:
@@ -172,7 +199,8 @@ def _one_line(text: str, limit: int = 200) -> str:
 
 def _pretraining(study: CollectedStudy) -> str:
     """Loss curves and sampled pairs or views of every pretrained method."""
-    order = list(study.methods)
+    # a pretraining that other rows start from has its place where the first of them has
+    order = list(dict.fromkeys(entry.get("pretrain_of") or name for name, entry in study.methods.items()))
     cells = [cell for cell in study.pretraining.values() if cell.method in order]
     cells.sort(key=lambda cell: (order.index(cell.method), cell.fold, cell.seed))
     curves = run_pictures(cells, study, "curves.png", "Training curves")

@@ -52,9 +52,10 @@ thead th { white-space: normal; vertical-align: bottom;
   border-bottom: 2px solid var(--line); font-weight: 600; color: var(--soft); font-size: .85rem; }
 tbody tr + tr > * { border-top: 1px solid var(--line); }
 tbody th { font-weight: 600; }
-td small { display: block; color: var(--soft); font-size: .78rem; }
+td small { display: block; color: var(--soft); font-size: .78rem; white-space: pre; }
 td.best { background: var(--best); }
 .words th, .words td { text-align: left; white-space: normal; min-width: 7rem; }
+.words td small { white-space: pre-line; }
 details caption { position: absolute; width: 1px; height: 1px; padding: 0; overflow: hidden; clip-path: inset(50%); }
 .notes { font-size: .86rem; color: var(--soft); margin: .4rem 0 1.5rem; padding-left: 1.1rem; max-width: 62rem; }
 figure { margin: 1rem 0 1.75rem; }

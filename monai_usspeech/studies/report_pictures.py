@@ -65,7 +65,7 @@ def run_pictures(cells: Sequence[CollectedCell], study: CollectedStudy, name: st
     figures, shown = [], set()
     for cell in cells:
         path = cell.file(name)
-        if path is None or cell.method in shown or cell.method not in study.methods:
+        if path is None or cell.method in shown:
             continue
         shown.add(cell.method)
         caption = f"{what}, {study.title(cell.method)} (fold {cell.fold}, seed {cell.seed})."

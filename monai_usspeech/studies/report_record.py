@@ -80,6 +80,7 @@ def _methods(study: CollectedStudy) -> ReportTable:
         files += "".join(f"; {name} {value}" for name, value in (entry.get("pretrain_values") or {}).items())
         if entry.get("pretrain_of"):
             files = f"that of {entry['pretrain_of']}"
+        files += f", {entry['weights']}" if entry.get("weights") else ""
         files += "".join(f"; downstream {name}" for name in entry.get("downstream") or ())
         begins = str(start or "random") + (", then pretraining" if pretrain is not None else "")
         rows.append((study.title(method), method, begins, files, str(entry.get("note") or "")))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_usspeech.data.files import InputError
+from monai_usspeech.studies.hypotheses import StudyHypothesis
 
 __all__ = ["PRETRAIN_STAGE", "StudyMethod", "StudySettings", "StudyTask", "cell_name"]
 
@@ -35,6 +36,8 @@ class StudyMethod:
         pretrain_of: another method, whose pretraining this one starts from instead of one of its own: rows that differ
             downstream alone. :func:`~monai_usspeech.studies.read_study` copies ``pretrain``, ``pretrain_values`` and
             ``initialisation`` from there.
+        weights: the file in the pretraining's folder that downstream cells start from, such as ``"model_step400.pt"``
+            (see :class:`~monai_usspeech.handlers.WeightsAtStepsHandler`); default its product, ``model.pt``.
         initialisation: a weights file, or the word ``"imagenet"``; None or ``"random"`` starts at random. With
             ``pretrain`` it is what pretraining starts from.
         downstream: configuration files laid over those of every task, for this method alone.
@@ -52,6 +55,7 @@ class StudyMethod:
     pretrain: tuple[str, ...] | None = None
     pretrain_values: Mapping[str, Any] = field(default_factory=dict)
     pretrain_of: str | None = None
+    weights: str | None = None
     initialisation: str | None = None
     downstream: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -100,7 +104,7 @@ class StudySettings:
     ``dataset_dir`` and ``pretrain_dir`` are a scan store's folder or an image set's datalist. Pretraining uses
     ``pretrain_dir``, by default the study's own data, without those of the fold's test subjects that are in it **by
     name**: that one person has one name in both is for the user to see to. ``position_title`` names the axis of the
-    methods' positions.
+    methods' positions. ``hypotheses`` are what is expected, in the order of the report.
     """
 
     name: str
@@ -119,6 +123,7 @@ class StudySettings:
     devices: tuple[int | str, ...] | None = None
     pretrain_dir: str | None = None
     position_title: str = ""
+    hypotheses: Mapping[str, StudyHypothesis] = field(default_factory=dict)
     pretrain: tuple[str, ...] = ()
     pretrain_preset: tuple[str, ...] = ()
     pretrain_options: Mapping[str, Any] = field(default_factory=dict)

@@ -13,8 +13,9 @@ from typing import Any
 
 from monai_usspeech.data.files import InputError, changed_values, read_json, write_json
 from monai_usspeech.engines.configuration import software_versions
+from monai_usspeech.studies.hypotheses import changed_hypotheses
 from monai_usspeech.studies.lock import folder_lock
-from monai_usspeech.studies.settings import StudySettings
+from monai_usspeech.studies.settings import PRETRAIN_STAGE, StudySettings
 
 __all__ = ["STUDY_FORMAT", "check_study_folder", "write_study"]
 
@@ -36,7 +37,8 @@ def check_study_folder(study: StudySettings, data: Mapping[str, Any]) -> dict[st
         The folder's ``study.json`` as it is, or an empty dictionary.
 
     Raises:
-        InputError: when the folder holds a study of other data or of other folds.
+        InputError: when the folder holds a study of other data or of other folds, or has results and other hypotheses:
+            those are written down before anything is known, or they are none.
     """
     path = Path(study.output_dir) / "study.json"
     if not path.is_file():
@@ -54,7 +56,23 @@ def check_study_folder(study: StudySettings, data: Mapping[str, Any]) -> dict[st
             changed.append(f"the {what} were others ({was.get('store')}, now {now.get('store')})")
     if changed:
         raise InputError(f"{path}: a study of other folds or data: {'; '.join(changed)}. Choose another output_dir.")
+    changed = changed_hypotheses(old.get("hypotheses") or {}, _plain_hypotheses(study))
+    if changed and _has_results(path.parent):
+        raise InputError(
+            f"{path}: the hypotheses were written down before the first result, and are others now:"
+            f" {'; '.join(changed)}. Choose another output_dir for others, or go back."
+        )
     return old
+
+
+def _plain_hypotheses(study: StudySettings) -> dict[str, Any]:
+    return {name: dataclasses.asdict(hypothesis) for name, hypothesis in study.hypotheses.items()}
+
+
+def _has_results(folder: Path) -> bool:
+    """Whether a cell of any task has finished, or come far enough to have left results."""
+    found = (path.relative_to(folder).parts[0] for path in folder.glob("*/*/fold*-seed*/results.json"))
+    return any(stage != PRETRAIN_STAGE for stage in found)
 
 
 def write_study(
@@ -84,6 +102,9 @@ def write_study(
             new[name] = sorted({*old.get(name, ()), *new[name]})
         for name in ("methods", "tasks"):  # names that are not new keep their place
             new[name] = {**old.get(name, {}), **new[name]}
+        if new["hypotheses"]:
+            same = old.get("hypotheses") == new["hypotheses"]
+            new["registered"] = old.get("registered", now) if same else now
         if new["reference"] not in new["methods"]:
             new["reference"] = None
         splits = {

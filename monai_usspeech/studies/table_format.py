@@ -15,7 +15,10 @@ __all__ = ["ReportCell", "ReportTable", "rows_csv", "table_csv", "table_markdown
 
 @dataclass(frozen=True)
 class ReportCell:
-    """One cell: what is read first, what stands small beside it, and whether it is the best of its column."""
+    """One cell: what is read first, what stands small beside it, and whether it is the best of its column.
+
+    ``detail`` may have several lines; in Markdown and CSV they stand behind one another.
+    """
 
     text: str
     detail: str = ""
@@ -48,7 +51,7 @@ def table_markdown(table: ReportTable) -> str:
 
     def text(cell: ReportCell) -> str:
         shown = f"**{cell.text}**" if cell.best else cell.text
-        return _cell_escape(f"{shown} ({cell.detail})" if cell.detail else shown)
+        return _cell_escape(f"{shown} ({_one_line(cell.detail)})" if cell.detail else shown)
 
     lines = [f"## {table.title}", "", "| " + " | ".join(map(_cell_escape, table.columns)) + " |"]
     lines.append("|---|" + "---:|" * (len(table.columns) - 1))
@@ -58,7 +61,7 @@ def table_markdown(table: ReportTable) -> str:
 
 def table_csv(table: ReportTable) -> str:
     """The table as CSV, cells as they are read."""
-    rows = [[f"{c.text} ({c.detail})" if c.detail else c.text for c in row] for row in table.rows]
+    rows = [[f"{c.text} ({_one_line(c.detail)})" if c.detail else c.text for c in row] for row in table.rows]
     return rows_csv([table.columns, *rows])
 
 
@@ -67,6 +70,10 @@ def rows_csv(rows: Sequence[Sequence[object]]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue()
+
+
+def _one_line(detail: str) -> str:
+    return detail.replace("\n", "; ")
 
 
 def _cell_escape(text: str) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from monai_usspeech.studies.analysis import TaskAnalysis
 from monai_usspeech.studies.collect import CollectedCell, CollectedStudy
 
-__all__ = ["few_subjects", "kind_sentences", "pooled_sentence", "resampling_sentence", "spread_sentence",
-           "support_sentence", "task_title"]  # fmt: skip
+__all__ = ["difference_sentences", "few_subjects", "kind_sentences", "pooled_sentence", "resampling_sentence",
+           "spread_sentence", "support_sentence", "task_title"]  # fmt: skip
 
 _COUNTED_OF_IMAGES = {"frames": "images", "scans": "files", "subjects": "groups"}
 """What the runs' counts are of an image set."""
@@ -91,6 +91,30 @@ def resampling_sentence(task: TaskAnalysis) -> str:
         f" subjects, with replacement, within folds; the same draws for all methods).{gallery} They say what"
         " other subjects would change, not what other training runs would."
     )
+
+
+def difference_sentences(task: TaskAnalysis, reference: str) -> list[str]:
+    """What the numbers in the table of differences from the method of that title are."""
+    found = [item for metrics in task.seed_differences.values() for item in metrics.values()]
+    seeds, subjects = any(item.interval for item in found), any(map(bool, task.difference_intervals.values()))
+    sentences = [
+        f"Method minus {reference}, run by run over the (fold, seed) pairs that both finished: mean ± standard"
+        " deviation (n − 1) over pairs. Runs of one fold share their test subjects, so pairs are not independent.",
+    ]
+    if any(metric.percent for metric in task.metrics):
+        sentences.append("Percent columns are in percentage points.")
+    if seeds:
+        sentences.append("Seeds: 95 % interval (Student's t) of the difference over seeds, folds averaged first. It"
+                         " says what other training runs would change.")  # fmt: skip
+    elif found:
+        sentences.append("Fewer than two seeds: what other training runs would change is not known.")
+    if subjects:
+        sentences.append("Subjects: 95 % interval of the difference of the pooled scores, from the resamples of test"
+                         " subjects that the next table is made of.")  # fmt: skip
+    if seeds or subjects:
+        sentences.append("Not resolved: an interval contains 0, so the sign of the difference is open. The intervals"
+                         " are not corrected for the number of comparisons.")  # fmt: skip
+    return sentences
 
 
 def few_subjects(task: TaskAnalysis) -> list[str]:

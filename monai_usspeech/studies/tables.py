@@ -10,8 +10,10 @@ import numpy as np
 from monai_usspeech.studies.analysis import TaskAnalysis
 from monai_usspeech.studies.collect import CollectedStudy
 from monai_usspeech.studies.reported_metrics import ReportedMetric
+from monai_usspeech.studies.seed_interval import contains
 from monai_usspeech.studies.table_format import ReportCell, ReportTable, rows_csv
 from monai_usspeech.studies.table_notes import (
+    difference_sentences,
     few_subjects,
     kind_sentences,
     pooled_sentence,
@@ -76,16 +78,7 @@ def difference_table(study: CollectedStudy, task: TaskAnalysis) -> ReportTable |
         shown = str(pairs[0]) if len(pairs) == 1 else f"{pairs[0]}–{pairs[-1]}"
         rows.append((ReportCell(study.title(method)), *cells, ReportCell(shown)))
     reference = study.title(task.reference)
-    notes = [
-        f"Method minus {reference}, run by run over the (fold, seed) pairs that both finished: mean ± standard"
-        " deviation (n − 1) over pairs. Runs of one fold share their test subjects, so pairs are not independent.",
-        "Percent columns are in percentage points." if any(metric.percent for metric in task.metrics) else "",
-        "In brackets: 95 % interval of the difference of the pooled scores, from the resamples of test subjects that"
-        " the next table is made of."
-        if any(task.difference_intervals.values())
-        else "",
-        *few_subjects(task),
-    ]
+    notes = [*difference_sentences(task, reference), *few_subjects(task)]
     return ReportTable(
         f"{task.key}_differences",
         f"{task_title(study, task.key)}: difference from {reference}",
@@ -98,18 +91,22 @@ def difference_table(study: CollectedStudy, task: TaskAnalysis) -> ReportTable |
 def numbers_csv(study: CollectedStudy, task: TaskAnalysis) -> str:
     """Every number of a task in full precision, one method and metric a row; for further work. Empty: undefined."""
     head = ("method,title,metric,better,mean,sd_folds,sd_seeds,folds,runs,pooled,pooled_low,pooled_high,difference,"
-            "difference_sd,pairs,difference_low,difference_high")  # fmt: skip
+            "difference_sd,pairs,difference_low,difference_high,seed_difference,seed_low,seed_high,seeds,"
+            "resolved")  # fmt: skip
     rows = []
     for method, summaries in task.summaries.items():
         for metric in task.metrics:
             key, summary = metric.key, summaries[metric.key]
             difference = task.differences.get(method, {}).get(key)
             paired = (difference.mean, difference.sd, difference.n_pairs) if difference else (None, None, None)
+            seeds = task.seed_differences.get(method, {}).get(key)
+            by_seed = (seeds.mean, *(seeds.interval or (None, None)), seeds.n_seeds) if seeds else (None,) * 4
             rows.append([
                 method, study.title(method), key, metric.better, summary.mean, summary.sd_folds, summary.sd_seeds,
                 summary.n_folds, summary.n_cells, task.pooled.get(method, {}).get(key),
                 *(task.intervals.get(method, {}).get(key) or (None, None)), *paired,
-                *(task.difference_intervals.get(method, {}).get(key) or (None, None)),
+                *(task.difference_intervals.get(method, {}).get(key) or (None, None)), *by_seed,
+                _resolved(task, method, key),
             ])  # fmt: skip
     shown = [["" if v is None or (isinstance(v, float) and not np.isfinite(v)) else v for v in row] for row in rows]
     return rows_csv([head.split(","), *shown])
@@ -137,5 +134,22 @@ def _interval_cell(task: TaskAnalysis, method: str, metric: ReportedMetric) -> R
 def _difference_cell(task: TaskAnalysis, method: str, metric: ReportedMetric) -> ReportCell:
     difference = task.differences[method][metric.key]
     spread = "" if difference.sd is None else f" ± {metric.show(difference.sd)}"
-    interval = task.difference_intervals.get(method, {}).get(metric.key)
-    return ReportCell(metric.show(difference.mean, sign=True) + spread, _range(metric, interval, sign=True))
+    detail = [f"{what} {_range(metric, interval, sign=True)}"
+              for what, interval in _difference_intervals(task, method, metric.key).items()]  # fmt: skip
+    if _resolved(task, method, metric.key) == "no":
+        detail.append("not resolved")
+    return ReportCell(metric.show(difference.mean, sign=True) + spread, "\n".join(detail))
+
+
+def _difference_intervals(task: TaskAnalysis, method: str, metric: str) -> dict[str, tuple[float, float]]:
+    """The intervals of a difference from the reference that there are."""
+    seeds = task.seed_differences.get(method, {}).get(metric)
+    subjects = task.difference_intervals.get(method, {}).get(metric)
+    both = {"seeds": seeds.interval if seeds else None, "subjects": subjects}
+    return {name: interval for name, interval in both.items() if interval is not None}
+
+
+def _resolved(task: TaskAnalysis, method: str, metric: str) -> str:
+    """``"no"`` where an interval of the difference contains 0, ``"yes"`` where none does; empty without any."""
+    found = _difference_intervals(task, method, metric).values()
+    return "" if not found else "no" if any(map(contains, found)) else "yes"

@@ -245,6 +245,25 @@ def test_scans_without_speech_give_clips_for_the_order_task_only(tmp_path):
     assert [scan.id for scan in ClipDataset(tmp_path, order=False).scans] == ["s000"]
 
 
+def test_frames_alone_are_drawn_from_every_clip_with_or_without_speech(tmp_path):
+    make_store(tmp_path, n_scans=1, seconds=12.0, size=16)
+    write_scan(tmp_path, "silent", np.arange(0, 6, 0.1), 6.0)
+    dataset = ClipDataset(tmp_path, pairs=False, order=False, frames=True, n_pairs=3, augment={"shared": False})
+    assert [scan.id for scan in dataset.scans] == ["s000", "silent"] and len(dataset) == 9
+    for number in range(len(dataset)):
+        sample = dataset[number]
+        names = {"frames", "frame_times", "frames_affine", "frames_gain", "frames_gamma", "scan_index", "clip_index"}
+        assert set(sample) == names
+        scan_index, clip = dataset.locate(number)
+        scan, times = dataset.scans[scan_index], sample["frame_times"].numpy()
+        assert len(np.unique(times)) == 3 and ((times >= 2 * clip) & (times < 2 * clip + 2)).all()
+        np.testing.assert_array_equal(sample["frames"][:, 0], scan.read_frames(frame_on_display(scan.times, times)))
+    assert not torch.equal(dataset[1, 0]["frame_times"], dataset[0, 0]["frame_times"])
+    both = ClipDataset(tmp_path, order=False, frames=True)  # clips without speech stay for their frames
+    assert len(both) == 9 and not both[8]["pair_valid"].any() and both[8]["frames"].any()
+    assert equal(ClipDataset(tmp_path, frames=True)[2], ClipDataset(tmp_path)[2])
+
+
 def test_only_clips_that_speech_covers_give_pairs(tmp_path):
     write_scan(tmp_path, "late", np.arange(0, 20, 0.1), 20.0, (3.0, 15.9), np.ones(2000, bool))
     dataset = ClipDataset(tmp_path)

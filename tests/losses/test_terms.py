@@ -37,7 +37,7 @@ def test_the_sum_is_weighted_and_a_term_of_nothing_is_absent():
 
 def test_a_count_that_is_not_worth_reporting_is_not():
     loss = SummedLoss()
-    loss.summed({"all": LossTerm(torch.tensor(1.0), 1.0, torch.tensor(4), {"share": torch.tensor(3)}, counted=False)})
+    loss.summed({"all": LossTerm(torch.tensor(1.0), 1.0, torch.tensor(4), {"share": torch.tensor(3)}, unit="")})
     assert loss.figures == {"share": 0.75}
 
 

@@ -12,6 +12,7 @@ from monai_usspeech.losses import (
     CorrespondenceLoss,
     CrossModalContrastiveLoss,
     FrameOrderLoss,
+    NTXentLoss,
     VideoSpeechLoss,
     correspondence_loss,
     frame_order_loss,
@@ -153,6 +154,36 @@ def test_a_pair_counts_only_with_its_negative_and_neighbours_reach_the_contrasti
     assert loss.terms["loss_cont"].item() == pytest.approx(expected.item(), abs=1e-12)
 
 
+def test_the_contrast_among_frames_is_the_loop_over_both_views():
+    generator = torch.Generator().manual_seed(3)
+    views = torch.randn(5, 3, 6, generator=generator, dtype=torch.float64)
+    loss = VideoSpeechLoss(alpha=0, beta=0, gamma=0, delta=2.0, view_contrastive=NTXentLoss(0.2))
+    total = loss({"views": views}, {"clip_id": torch.arange(5)})  # no pair and no order is asked for
+    pool = torch.nn.functional.normalize(torch.cat((views[:, 0], views[:, 2])), dim=1).tolist()  # first and last frame
+    values, hits = [], 0
+    for i, anchor in enumerate(pool):
+        similarity = {j: sum(a * b for a, b in zip(anchor, other)) / 0.2 for j, other in enumerate(pool) if j != i}
+        partner = (i + 5) % 10
+        values.append(math.log(sum(math.exp(s) for s in similarity.values())) - similarity[partner])
+        hits += max(similarity, key=similarity.get) == partner
+    assert total.item() == pytest.approx(2 * sum(values) / 10, abs=1e-12)
+    assert loss.terms["loss_view"].item() == pytest.approx(sum(values) / 10, abs=1e-12)
+    assert loss.figures["accuracy_view"].item() == pytest.approx(hits / 10)
+    assert set(loss.terms) == {"loss_view"} and set(loss.figures) == {"accuracy_view"}
+
+
+def test_all_clips_take_part_in_the_contrast_among_frames():
+    prediction, target = batch()
+    prediction["views"] = prediction["video"]
+    alone, beside = (VideoSpeechLoss(delta=delta) for delta in (0.0, 0.5))
+    without = alone(prediction, target)
+    target["pair_valid"][0] = False  # this clip has no pair, its frames have
+    views = NTXentLoss(0.1)(prediction["views"][:, 0], prediction["views"][:, 1])
+    assert beside(prediction, target).item() != pytest.approx(without.item())
+    assert beside.terms["loss_view"].item() == pytest.approx(views.item(), abs=1e-12)
+    assert alone.view_contrastive is None and "accuracy_view" not in alone.figures
+
+
 def test_gradcheck_and_low_precision():
     prediction, target = batch(3)
     names = list(prediction)
@@ -190,5 +221,11 @@ def test_errors_say_what_is_missing():
         VideoSpeechLoss()(prediction, {name: value for name, value in target.items() if name != "clip_id"})
     with pytest.raises(ValueError, match=r"\(4, 2\).*\(5, 2\)"):
         VideoSpeechLoss()(prediction, {**target, "pair_valid": target["pair_valid"][:4]})
+    with pytest.raises(ValueError, match='prediction has no "views".*delta'):
+        VideoSpeechLoss(delta=1)(prediction, target)
+    with pytest.raises(ValueError, match=r"views \(5, 1, 6\).*K >= 2.*n_pairs"):
+        VideoSpeechLoss(delta=1)({**prediction, "views": prediction["video"][:, :1]}, target)
     with pytest.raises(ValueError, match="reduction"):
         VideoSpeechLoss(contrastive=CrossModalContrastiveLoss(reduction="none"))
+    with pytest.raises(ValueError, match="reduction"):
+        VideoSpeechLoss(delta=1, view_contrastive=NTXentLoss(reduction="none"))

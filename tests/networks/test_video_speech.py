@@ -75,6 +75,18 @@ def test_every_parameter_is_used_whatever_is_switched_off(
     assert set(prediction) == expected
 
 
+@pytest.mark.parametrize("speech", [True, False])
+def test_views_are_projected_for_themselves_with_and_without_speech(speech):
+    network = VideoSpeechNet(**SMALL, views=True, contrastive=speech, correspondence=False, order=False).eval()
+    given = {name: value for name, value in inputs().items() if name == "frames" or (speech and "speech" in name)}
+    prediction = network(**given)
+    features = network.video_stream(given["frames"].flatten(0, 1)).unflatten(0, (2, 3))
+    torch.testing.assert_close(prediction["views"], network.view_projection(features))
+    assert set(prediction) == {"views", *(("video", "speech", "negative") if speech else ())}
+    sum(value.sum() for value in prediction.values()).backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
 def test_each_stream_runs_its_images_as_one_batch():
     network = VideoSpeechNet(**SMALL)
     sizes = {}
@@ -133,6 +145,8 @@ def test_errors_carry_both_sides():
         network(order_frames=given["frames"])
     with pytest.raises(ValueError, match="without video-speech pairs"):
         VideoSpeechNet(**SMALL, pairs=False)(frames=given["frames"])
+    with pytest.raises(ValueError, match="without video-speech pairs"):
+        VideoSpeechNet(**SMALL, pairs=False, views=True)(frames=given["frames"], speech_pos=given["speech_pos"])
     with pytest.raises(ValueError, match="order=False"):
         VideoSpeechNet(**SMALL, order=False)(order_frames=given["order_frames"])
     with pytest.raises(ValueError, match="nothing to train"):

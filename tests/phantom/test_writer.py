@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import wave
@@ -102,6 +103,42 @@ def test_a_folder_from_before_there_were_the_later_settings_is_extended(folder: 
         generate_phantom(tmp_path, n_scans=2, scans_per_subject=2, workers=1, nuisance=0.5, **SETTINGS)
 
 
+def test_scans_with_other_numbers_are_those_of_a_larger_folder(tmp_path: Path):
+    scans_of = {**SETTINGS, "seconds": 2.0}
+    generate_phantom(tmp_path / "all", n_scans=6, scans_per_subject=2, workers=1, **scans_of)
+    generate_phantom(tmp_path / "last", n_scans=2, scans_per_subject=2, workers=1, first_scan=4, **scans_of)
+    whole, last = contents(tmp_path / "all"), contents(tmp_path / "last")
+    scans = {name for name in last if name.startswith("s0")}
+    assert {name[:4] for name in scans} == {"s004", "s005"} and len(scans) == 12
+    assert all(last[name] == whole[name] for name in scans)
+    entries = [json.loads(made["datalist.json"])["scans"] for made in (whole, last)]
+    assert entries[1] == entries[0][4:] and {entry["subject"] for entry in entries[1]} == {"p002"}
+    # nothing is recorded where the numbers begin with 0, as in every folder of before
+    records = [json.loads(made["phantom.json"])["settings"] for made in (whole, last)]
+    assert "first_scan" not in records[0] and records[1] == {**records[0], "first_scan": 4}
+    generate_phantom(tmp_path / "last", n_scans=4, scans_per_subject=2, workers=1, first_scan=4, **scans_of)
+    assert (tmp_path / "last/s007.mp4").exists() and not (tmp_path / "last/s003.mp4").exists()
+    with pytest.raises(InputError, match="first_scan 4 instead of 0"):
+        generate_phantom(tmp_path / "last", n_scans=4, scans_per_subject=2, workers=1, **scans_of)
+
+
+def test_the_record_of_a_folder_from_0_is_as_it_was_before_first_scan(folder: Path):
+    written = (folder / "phantom.json").read_text()
+    settings = {"version": 1, "crf": 18, **Phantom(**SCAN, scans_per_subject=2).settings}
+    fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    expected = {"synthetic": True, "fingerprint": fingerprint, "settings": settings}
+    assert written == json.dumps(expected, indent=4) + "\n"
+
+
+def test_a_first_scan_that_cannot_be_is_an_input_error(tmp_path: Path):
+    with pytest.raises(InputError, match="first_scan is 5 in the middle of a subject.* multiple of 3, such as 6"):
+        generate_phantom(tmp_path, n_scans=3, scans_per_subject=3, first_scan=5, **SETTINGS)
+    for wrong in (-1, 1.5, True, "7"):
+        with pytest.raises(InputError, match="first_scan is .*at least 0"):
+            generate_phantom(tmp_path, n_scans=3, first_scan=wrong, **SETTINGS)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_with_somebody_elses_scans_is_left_alone(tmp_path: Path):
     (tmp_path / "s001.wav").write_bytes(b"mine")
     with pytest.raises(InputError, match=r"s001\.wav.*not from the phantom"):
@@ -156,10 +193,11 @@ def test_the_bundle_configuration_makes_scans(tmp_path: Path, capsys: pytest.Cap
     assert f"SYNTHETIC scans: {tmp_path / 'made' / 'datalist.json'}" in capsys.readouterr().out
     written = json.loads((tmp_path / "made" / "phantom.json").read_text())["settings"]
     assert written["narration"]["gap"] == 0.25 and written["dwell"] == [4.0, 8.0]  # the demonstration's
-    hard = {**few, "output_dir": str(tmp_path / "hard"), "difficulty": "hard", "narration#gap": 1.5}
+    hard = {**few, "output_dir": str(tmp_path / "hard"), "difficulty": "hard", "narration#gap": 1.5, "first_scan": 1000}
     run("generate", config_file=str(config), workers=1, progress=False, **hard)
     written = json.loads((tmp_path / "hard" / "phantom.json").read_text())["settings"]
     assert written["narration"]["gap"] == 1.5 and written["narration"]["trail"] == 1.0 and written["nuisance"] == 1.5
+    assert (tmp_path / "hard" / "s1000.mp4").is_file() and not (tmp_path / "hard" / "s000.mp4").exists()
     with av.open(str(tmp_path / "made" / "s000.mp4")) as container:
         assert (container.streams.video[0].width, sum(1 for _ in container.decode(video=0))) == (96, 15)
 

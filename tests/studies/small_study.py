@@ -47,6 +47,7 @@ PRETRAIN = {
     "subjects": None,
     "alpha": 1.0,
     "num_workers": 0,
+    "keep_steps": None,
     "run": [],
 }
 DOWNSTREAM = {

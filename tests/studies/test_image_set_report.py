@@ -16,6 +16,8 @@ from monai_usspeech.studies.class_tables import class_table
 from monai_usspeech.studies.collect import collect_study
 from monai_usspeech.studies.position_picture import position_curves, position_figure
 from monai_usspeech.studies.report import write_report
+from monai_usspeech.studies.reported_metrics import ReportedMetric
+from monai_usspeech.studies.statistics import summarise_folds
 from monai_usspeech.studies.tables import score_table
 from tests.studies.study_factory import make_image_study
 
@@ -91,6 +93,15 @@ def test_a_curve_goes_through_the_means_with_the_spread_over_folds(study: Path):
     np.testing.assert_allclose(bars, np.stack([y - half, y + half], axis=1))
     dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
     assert [line.get_ydata()[0] for line in dashed] == [100 * task.summaries["scratch"]["accuracy"].mean]
+
+
+def test_with_one_fold_the_bars_are_the_spread_over_seeds():
+    points = [np.array([[0.2, 0.4, 0.3]]), np.array([[0.5, 0.5, 0.8]])]
+    metric = ReportedMetric("f1", "F1", percent=True)
+    curves = {"Plus": [(x, {"f1": summarise_folds(values)}) for x, values in zip((200, 400), points)]}
+    bars = position_figure(curves, [metric], "Steps").axes[0].containers[0].lines[2][0].get_segments()
+    expected = [100 * np.array([v.mean() - v.std(ddof=1), v.mean() + v.std(ddof=1)]) for v in points]
+    np.testing.assert_allclose([segment[:, 1] for segment in bars], expected)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from monai.bundle import ConfigParser
 
 from monai_usspeech.data.files import InputError
 from monai_usspeech.data.store import ScanStore
+from monai_usspeech.studies.cells import cell_content
 from monai_usspeech.studies.command import plan_study, study_config_folders
 from monai_usspeech.studies.plan import command_word, deal_out
 from monai_usspeech.studies.proof import prove_disjoint, prove_splits
@@ -190,6 +191,12 @@ TASK = {"planes": {"configs": ["task.json"]}}
         ({"all_tasks": {"a": {"configs": ["task.json"], "methods": ["x"]}}}, 'nothing defines "x"'),
         ({"all_methods": {"a": {"options": {"seed": 1}}}, "all_tasks": TASK}, '"seed" is set by the study itself'),
         ({"all_methods": {"a": {"options": {"x": {}}}}, "all_tasks": TASK}, "components belong in a file"),
+        ({"all_methods": {"a": {"weights": "m.pt"}}, "all_tasks": TASK}, "a: weights: the method has no pretraining"),
+        *(
+            ({"all_methods": {"a": {"pretrain": [], "weights": name}}, "all_tasks": TASK}, "a: weights: is .* file in")
+            for name in ("../m.pt", "", "a/b.pt", 400)
+        ),
+        ({"hypotheses": {"H1": {"statment": "x"}}}, r'hypotheses: H1: no key "statment"\. Did you mean "statement"'),
         ({"folds": [0, 3]}, r"folds: 3 is not below n_folds \(3\)"),
         ({"folds": 1}, "give a list of whole numbers"),
         ({"seeds": [0, 0]}, "names one twice"),
@@ -241,6 +248,44 @@ def test_options_reach_the_cells_the_nearest_wins(root: Path):
     assert cells["bare"]["initialisation"] is None
     assert list(read_study(study).methods) == ["a"]
     assert list(read_study({**study, "methods": ["plus", "a"]}).methods) == ["a", "plus"]
+
+
+STEPS = {
+    "plus": {"pretrain": ["ours.json"], "optional": True},
+    "plus_2": {"title": "Plus, 2 steps", "pretrain_of": "plus", "weights": "model_step2.pt", "position": 2},
+    "plus_4": {"title": "Plus, 4 steps", "pretrain_of": "plus", "position": 4},
+}
+
+
+def test_rows_start_from_the_weights_after_a_step(root: Path):
+    """The method that they are of takes part through them alone: its pretraining is planned, once, its tasks not."""
+    study = settings(root, all_methods=STEPS, all_tasks=TASK, pretrain_options={"keep_steps": [2]}, folds=[0])
+    cells = plan_study(study, [root]).cells
+    assert [cell.name for cell in cells if cell.seed == 0] == [
+        "pretrain/plus/fold0-seed0", "planes/plus_2/fold0-seed0", "planes/plus_4/fold0-seed0"]  # fmt: skip
+    pretraining, two, four = cells[:3]
+    assert given(two.command())["initialisation"] == str(pretraining.folder / "model_step2.pt")
+    assert given(four.command())["initialisation"] == str(pretraining.folder / "model.pt")
+    assert two.needs is four.needs is pretraining
+    assert cell_content(two)["initialisation"] == cell_content(four)["initialisation"] + ", model_step2.pt"
+    more = settings(root, all_methods=STEPS, all_tasks=TASK, pretrain_options={"keep_steps": [2, 3]}, folds=[0])
+    assert cell_content(plan_study(more, [root]).cells[0]) == cell_content(pretraining)  # what is kept is no result
+
+
+def test_a_step_that_will_not_be_there_is_told_before_anything_runs(root: Path, tmp_path: Path):
+    elsewhere = {"output_dir": str(tmp_path / "study"), "folds": [0], "seeds": [0]}
+    study = settings(root, all_methods=STEPS, all_tasks=TASK, **elsewhere)
+    with pytest.raises(InputError, match=r"weights: pretrain/plus/fold0-seed0 will not write .*keep_steps \[2\]"):
+        plan_study(study, [root])
+    kept = {**study, "pretrain_options": {"keep_steps": [2]}}
+    folder = plan_study(kept, [root]).cells[0].folder
+    folder.mkdir(parents=True)
+    (folder / "model.pt").touch()
+    (folder / "cell.json").write_text(json.dumps({"state": "done"}))
+    with pytest.raises(InputError, match=r"has finished without model_step2.pt; give its pretraining keep_steps \[2\]"):
+        plan_study(kept, [root])
+    (folder / "model_step2.pt").touch()
+    assert len(plan_study(study, [root]).cells) == 3  # it is there, whatever the configuration says now
 
 
 def test_files_are_found_above_the_configuration(tmp_path: Path):

@@ -121,6 +121,18 @@ def test_names_are_escaped(tmp_path: Path):
     assert not page.of("script") and page.words.count(evil) >= 7
 
 
+def test_a_pretraining_that_other_rows_start_from_is_shown(tmp_path: Path):
+    """Only rows with ``pretrain_of`` take part: the curves are drawn, under the name of the pretraining."""
+    part = {"title": "Half way", "pretrain": ["ours.json"], "pretrain_of": "ours", "weights": "model_step9.pt"}
+    tasks = {"standard_plane": TASKS["standard_plane"]}
+    study = make_study(tmp_path, 2, tasks=tasks)
+    (study / "standard_plane" / "ours").rename(study / "standard_plane" / "half")
+    write_plan(study, methods={"random": METHODS["random"], "half": part}, tasks=tasks)
+    words = Page(write_report(study, n_resamples=20).read_text(encoding="utf-8")).words
+    assert "Training curves, ours (fold 0, seed 0)." in words and "Training curves, video" not in words
+    assert "that of ours, model_step9.pt" in words and "12 of 12" in words
+
+
 def test_missing_runs_are_named(tmp_path: Path):
     tasks = {name: TASKS[name] for name in ("standard_plane", "gaze_saliency")}
     study = make_study(tmp_path, 2, pictures=False, tasks=tasks)

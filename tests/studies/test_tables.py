@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 
 from monai_usspeech.data.annotations import PLANES
 from monai_usspeech.studies.analysis import analyse_task
@@ -86,6 +87,40 @@ def test_differences_of_one_pair_have_no_spread(tmp_path: Path):
     found = collect_study(known(tmp_path, {"a": [[0.5]], "b": [[0.4]]}))
     table = difference_table(found, analyse_task(found, "standard_plane", 10))
     assert table is not None and row_of(table, "B")["F1 % ↑"] == ReportCell("−10.0")
+
+
+def test_what_is_not_resolved_is_called_so(tmp_path: Path):
+    values = {"a": [[0.5, 0.5, 0.5]], "b": [[0.6, 0.7, 0.65]], "c": [[0.4, 0.6, 0.7]]}
+    found = collect_study(known(tmp_path, values))
+    task = analyse_task(found, "standard_plane", 10)
+    table = difference_table(found, task)
+    assert table is not None
+    for name in ("b", "c"):
+        low, high = ttest_rel(values[name][0], values["a"][0]).confidence_interval(0.95)
+        shown = row_of(table, name.upper())["F1 % ↑"].detail.split("\n")
+        assert shown[0] == f"seeds [{100 * low:+.1f}, {100 * high:+.1f}]".replace("-", "−")
+        assert shown[1:] == (["not resolved"] if low <= 0 <= high else [])
+    assert row_of(table, "C")["F1 % ↑"].detail.endswith("not resolved")  # and b is: both kinds are here
+    assert not row_of(table, "B")["F1 % ↑"].detail.endswith("not resolved")
+    assert any("Not resolved: an interval contains 0" in note for note in table.notes)
+    assert "; not resolved)" in table_markdown(table) and "; not resolved)" in table_csv(table)
+    rows = {(r["method"], r["metric"]): r for r in csv.DictReader(io.StringIO(numbers_csv(found, task)))}
+    assert (rows["b", "f1"]["resolved"], rows["c", "f1"]["resolved"], rows["a", "f1"]["resolved"]) == ("yes", "no", "")
+    assert float(rows["b", "f1"]["seed_low"]) < float(rows["b", "f1"]["seed_difference"]) == pytest.approx(0.15)
+    assert rows["b", "f1"]["seeds"] == "3" and rows["b", "accuracy"]["seed_low"] == ""
+
+
+def test_one_interval_that_contains_zero_is_enough(study: Path):
+    found = collect_study(study)
+    for key in ("standard_plane", "gaze_saliency"):
+        task = analyse_task(found, key, 200)
+        table = difference_table(found, task)
+        assert table is not None
+        for metric in task.metrics:
+            cell = row_of(table, "Ours")[metric.heading]
+            ends = [task.seed_differences["ours"][metric.key].interval, task.difference_intervals["ours"][metric.key]]
+            assert [line.split(" ")[0] for line in cell.detail.split("\n")[:2]] == ["seeds", "subjects"]
+            assert cell.detail.endswith("not resolved") == any(low <= 0 <= high for low, high in filter(None, ends))
 
 
 def test_no_best_is_marked_while_runs_are_missing(tmp_path: Path):
