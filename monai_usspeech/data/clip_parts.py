@@ -59,7 +59,11 @@ def order_visible(frames: np.ndarray, threshold: float) -> bool:
 
 
 def pair_values(
-    scan: StoredScan | FoldedSpeech, record: PairRecord, affinity: bool, settings: PairSettings
+    scan: StoredScan | FoldedSpeech,
+    record: PairRecord,
+    affinity: bool,
+    settings: PairSettings,
+    negatives: bool = True,
 ) -> dict[str, Any]:
     """Read the speech of a clip's pairs, and put what was drawn beside it.
 
@@ -68,26 +72,30 @@ def pair_values(
         record: the drawn pairs.
         affinity: whether the clip's affinity is high.
         settings: of the drawing.
+        negatives: whether there are hard negatives; without them a pair of a clip with high affinity is valid when its
+            positive window was found.
 
     Returns:
         The pair keys of a sample but frames and level.
     """
     length = round(settings.window_seconds * STORE_SAMPLE_RATE)
     values: dict[str, Any] = {}
-    for name, starts in (("speech_pos", record.positive_starts), ("speech_neg", record.negative_starts)):
+    windows = {"speech_pos": record.positive_starts, "speech_neg": record.negative_starts}
+    for name, starts in list(windows.items())[: 1 + negatives]:
         silence = np.zeros(length, np.int16)
         values[name] = np.stack([silence if np.isnan(s) else scan.read_speech(float(s), length) for s in starts])
         values[f"{name}_start"] = starts
+    values.update(frame_times=record.frame_times, affinity=np.float32(affinity))
+    if not negatives:
+        return {**values, "pair_valid": ~np.isnan(record.positive_starts) & affinity}
     # The smallest part of a clip is added because a window may begin just where a clip does.
     negative_clip = np.floor(record.negative_starts / settings.clip_seconds + 1e-9)
     return {
         **values,
-        "frame_times": record.frame_times,
         "shift": record.shifts,
         "negative_clip_index": np.nan_to_num(negative_clip, nan=-1).astype(np.int64),
         "pair_valid": record.valid,
         "neg_valid": record.shifts != 0,
-        "affinity": np.float32(affinity),
     }
 
 

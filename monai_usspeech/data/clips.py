@@ -107,6 +107,8 @@ class ClipDataset(DrawnItems):
         gate_on: a control: ``"positive"`` filters the positive window only. None: both windows.
         frames: give the frames (``frames``, ``frame_times`` and their augmentation) without ``pairs`` too, and keep
             clips without speech for them: a contrast among frames needs nothing else.
+        hard_negatives: ``False`` leaves out the negative windows and what belongs to them (``speech_neg``, ``shift``,
+            ``neg_valid`` and so on): a pair is valid when its positive window is. What is drawn is the same.
 
     Raises:
         InputError: on a subject that the store does not have, an unknown option, a number out of its range, no clip at
@@ -142,6 +144,7 @@ class ClipDataset(DrawnItems):
         affinity_control: str | None = None,
         gate_on: str | None = None,
         frames: bool = False,
+        hard_negatives: bool = True,
     ) -> None:
         if not (pairs or order or frames):
             raise InputError("ClipDataset: pairs, order and frames are all false, which leaves nothing to learn.")
@@ -159,7 +162,7 @@ class ClipDataset(DrawnItems):
         check_controls(pairs, gate, speech_source=speech_source, affinity_control=affinity_control, gate_on=gate_on)
         self.store = store if isinstance(store, ScanStore) else ScanStore(store)
         self.pairs, self.order, self.gate, self.seed, self.statistics = pairs, order, gate, seed, statistics
-        self.frames = frames or pairs
+        self.frames, self.hard_negatives = frames or pairs, hard_negatives
         self.voice_activity, self.window_threshold = voice_activity, window_threshold
         self.speech_source, self.affinity_control, self.gate_on = speech_source, affinity_control, gate_on
         with as_input_error("ClipDataset"):
@@ -210,7 +213,7 @@ class ClipDataset(DrawnItems):
         if self.pairs:
             record, affinity = self.draw(rng, scan_index, clip, epoch)
             wanted.append(frame_on_display(times, record.frame_times))
-            sample.update(pair_values(self.voices[scan_index], record, affinity, self.settings))
+            sample.update(pair_values(self.voices[scan_index], record, affinity, self.settings, self.hard_negatives))
             sample.update(speech_level(self.voices[scan_index], self.statistics))
         elif self.frames:
             sample["frame_times"] = (clip + rng.random_sample(self.settings.n_pairs)) * seconds
@@ -272,6 +275,8 @@ class ClipDataset(DrawnItems):
 
     def high_clips(self, epoch: int) -> np.ndarray:
         """bool ``[len(self)]``: clips that can give valid pairs in an epoch."""
+        if not self.hard_negatives:
+            return self.index.usable(self._level(epoch))
         if self.gate_on == "positive":
             high: np.ndarray = self.index.usable(self._level(epoch)) & self.index.with_partner(None, self.settings)
             return high
@@ -296,7 +301,7 @@ class ClipDataset(DrawnItems):
     # Drawing
 
     def draw(self, rng: np.random.RandomState, scan_index: int, clip: int, epoch: int) -> tuple[PairRecord, bool]:
-        """Draw the pairs of a clip, without reading frames or speech.
+        """Draw the pairs of a clip, without reading frames or speech. Without hard negatives those drawn do not count.
 
         Returns:
             The record, and whether the clip's affinity is high. When it is not, no triple is valid.

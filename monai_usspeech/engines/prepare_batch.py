@@ -52,6 +52,8 @@ class PrepareVideoSpeechBatch(PrepareBatch):
         spectrogram: the transform from speech to log-spectrogram; default :class:`LogSpectrogram` with ``size``.
         frame_mean: subtracted from the frames, whose values lie in ``[0, 1]``.
         frame_std: divides the frames after that.
+        valid_speech_only: make spectrograms of the speech of valid pairs alone. The others then do not pass through the
+            speech stream, which saves its time and keeps silence out of its batch statistics.
     """
 
     def __init__(
@@ -60,8 +62,9 @@ class PrepareVideoSpeechBatch(PrepareBatch):
         spectrogram: LogSpectrogram | None = None,
         frame_mean: float = 0.5,
         frame_std: float = 0.25,
+        valid_speech_only: bool = False,
     ) -> None:
-        self.size = size
+        self.size, self.valid_speech_only = size, valid_speech_only
         self.spectrogram = LogSpectrogram(size=(size, size)) if spectrogram is None else spectrogram
         self.standardise = (frame_mean, frame_std)
 
@@ -84,7 +87,8 @@ class PrepareVideoSpeechBatch(PrepareBatch):
         Returns:
             ``(frames, targets, (), network arguments)``, the form that MONAI's trainers take: ``frames [B, K, 1, S,
             S]`` (or ``None`` without pairs), the loss's targets, and ``speech_pos``/``speech_neg [B, K, 1, S, S]`` and
-            ``order_frames [B, 4, 1, S, S]`` as far as the batch has them.
+            ``order_frames [B, 4, 1, S, S]`` as far as the batch has them. With ``valid_speech_only`` speech is ``[n, 1,
+            S, S]``, and ``speech_used`` bool ``[B, K]`` says of which pairs.
         """
         batch = {
             name: value.to(device=device, non_blocking=non_blocking, **kwargs)
@@ -93,9 +97,12 @@ class PrepareVideoSpeechBatch(PrepareBatch):
         }
         frames = self._frames(batch, "frames") if "frames" in batch else None
         arguments: dict[str, torch.Tensor] = {}
+        used = self._used(batch)
         for name in ("speech_pos", "speech_neg"):
             if name in batch:
-                arguments[name] = self._speech(batch, name)
+                arguments[name] = self._speech(batch, name, used)
+        if used is not None:
+            arguments["speech_used"] = used
         if "order_frames" in batch:
             arguments["order_frames"] = self._frames(batch, "order_frames")
         targets = {name: batch[name] for name in _TARGETS if name in batch}
@@ -107,6 +114,20 @@ class PrepareVideoSpeechBatch(PrepareBatch):
         """Augment ``batch[name] [B, n, 1, H, W]`` as was drawn for it, and standardise: ``[B, n, 1, size, size]``."""
         return apply_augmentation(batch[name], drawn_augmentation(batch, name), self.size, self.standardise)
 
-    def _speech(self, batch: dict[str, torch.Tensor], name: str) -> torch.Tensor:
-        """Log-spectrograms ``[B, K, 1, H, W]`` of ``batch[name] [B, K, N]`` by the statistics of each clip's scan."""
-        return self.spectrogram(batch[name], {key: batch[f"speech_{key}"] for key in ("max_db", "mean", "std")})
+    def _used(self, batch: dict[str, torch.Tensor]) -> torch.Tensor | None:
+        """The pairs whose speech is to be read, bool ``[B, K]``; None for all."""
+        if not self.valid_speech_only or "speech_pos" not in batch:
+            return None
+        used = batch["pair_valid"].clone()
+        # One at least: a speech stream that reads nothing has no gradient, which distributed training does not allow.
+        used[0, 0] |= ~used.any()
+        return used
+
+    def _speech(self, batch: dict[str, torch.Tensor], name: str, used: torch.Tensor | None) -> torch.Tensor:
+        """Log-spectrograms ``[B, K, 1, H, W]`` of ``batch[name] [B, K, N]`` by the statistics of each clip's scan, or
+        ``[n, 1, H, W]`` of the pairs that are used."""
+        statistics = {key: batch[f"speech_{key}"] for key in ("max_db", "mean", "std")}
+        if used is None:
+            return self.spectrogram(batch[name], statistics)
+        clips = used.nonzero()[:, 0]
+        return self.spectrogram(batch[name][used], {key: value[clips] for key, value in statistics.items()})

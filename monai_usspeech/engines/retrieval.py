@@ -18,7 +18,7 @@ from monai_usspeech.networks import VideoSpeechNet, read_checkpoint
 __all__ = ["EMBEDDINGS", "embedding_network", "has_projection", "load_embedding", "projection_kind"]
 
 EMBEDDINGS = ("projection", "features")
-_OTHER_HEADS = ("correspondence.", "order.")
+_OTHER_HEADS = ("correspondence.", "order.", "view_projection.")
 _logger = logging.getLogger(__name__)
 
 

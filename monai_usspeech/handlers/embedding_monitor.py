@@ -19,9 +19,11 @@ __all__ = ["EmbeddingMonitorHandler", "embedding_figures"]
 
 _PAIRED = ("video", "speech")
 _VIEWED = ("embedding", "local", "medium", "global")
+_CLIP_VIEWS = "views"
 _NAMES = (
-    *(f"{name}_{key}" for name in (*_PAIRED, *_VIEWED) for key in ("rank_collapse", "similarity")),
+    *(f"{name}_{key}" for name in (*_PAIRED, *_VIEWED, _CLIP_VIEWS) for key in ("rank_collapse", "similarity")),
     "pair_similarity",
+    "views_pair_similarity",
 )
 
 
@@ -51,11 +53,13 @@ class EmbeddingMonitorHandler:
     which should rise above the similarity of different items.
 
     * ``video`` and ``speech``, of :class:`~monai_usspeech.networks.VideoSpeechNet`: over the valid pairs.
+    * ``views`` ``[B, K, D]``, of the same network: over the first frames of all clips; ``views_pair_similarity`` is
+      that of a clip's first and last frame.
     * ``embedding``, or ``local``, ``medium`` and ``global``, ``[V, B, D]``, of
       :class:`~monai_usspeech.engines.ViewInferer`: over the first views of all items; the pair is an item's first and
       last view, of ``embedding`` or ``global``.
 
-    An epoch whose last batch has fewer than two items has no figures. Attach it before the handlers that log
+    Figures over fewer than two items are left out. Attach it before the handlers that log
     ``engine.state.metrics``.
     """
 
@@ -74,13 +78,18 @@ class EmbeddingMonitorHandler:
         streams, pair = _view_streams(prediction)
         if all(name in prediction for name in _PAIRED):
             streams, pair = _pair_streams(prediction, output["label"]["pair_valid"])
-        if any(len(embeddings) < 2 for embeddings in streams.values()):
-            return
+        pairs = {} if pair is None else {"pair_similarity": pair}
+        if _CLIP_VIEWS in prediction:
+            views = prediction[_CLIP_VIEWS].detach().float()
+            streams[_CLIP_VIEWS] = views[:, 0]
+            pairs["views_pair_similarity"] = (views[:, 0], views[:, -1])
+        streams = {name: embeddings for name, embeddings in streams.items() if len(embeddings) >= 2}
         for name, embeddings in streams.items():
             figures = embedding_figures(embeddings)
             engine.state.metrics.update({f"{name}_{key}": value for key, value in figures.items()})
-        if pair is not None:
-            engine.state.metrics["pair_similarity"] = float(cosine_similarity(*pair).mean())
+        for name, (one, other) in pairs.items():
+            if len(one) >= 2:
+                engine.state.metrics[name] = float(cosine_similarity(one, other).mean())
 
 
 _Streams = tuple[dict[str, torch.Tensor], tuple[torch.Tensor, torch.Tensor] | None]

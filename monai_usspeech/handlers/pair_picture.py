@@ -70,7 +70,8 @@ def draw_pairs_picture(batch: Mapping[str, Tensor], dataset: ClipDataset, max_cl
     chosen = _chosen(batch, max_clips)
     pairs, order = "speech_pos" in batch, "order_frames" in batch
     n_frames = batch["frames"].shape[1] if "frames" in batch else 0
-    blocks = n_frames * [3.0 if pairs else 1.0] + [4.0] * order
+    # a frame, its positive window and its negative one, as far as there are any
+    blocks = n_frames * [1.0 + pairs + ("speech_neg" in batch)] + [4.0] * order
     width = max(_TILE * sum(blocks), 9.0)
     tile = width / sum(blocks) - 0.1 if pairs else 1.9
     figure = Figure(figsize=(width, _HEAD + len(chosen) * (tile + _BLOCK)))
@@ -114,7 +115,7 @@ def _draw_heading(figure: Figure, dataset: ClipDataset, pairs: bool, order: bool
     if pairs:
         handles += [
             Patch(color=COLOURS["positive"], label="speech that matches"),
-            Patch(color=COLOURS["negative"], label="speech that does not"),
+            *([Patch(color=COLOURS["negative"], label="speech that does not")] if dataset.hard_negatives else []),
             Patch(color=COLOURS["masked"], label="masked: not in the pair losses"),
             Patch(color=COLOURS["ground"], label="enough voice for pairs" if dataset.gate else "covered by speech"),
         ]
@@ -149,9 +150,10 @@ def _rule(dataset: ClipDataset, pairs: bool, order: bool) -> str:
         return shuffled if order else "The first and the last frame of a clip match, the frames of other clips do not."
     s = dataset.settings
     gate = _gate(dataset) if dataset.gate else "windows drawn without the voice gate"
+    others = f"from up to {s.shift_range - 1} {s.shift_unit}s away" if dataset.hard_negatives else "of other clips"
     return (
-        f"A frame and {s.window_seconds:g} s of speech from the same {s.clip_seconds:g} s clip match; speech from up to"
-        f" {s.shift_range - 1} {s.shift_unit}s away does not; {gate}."
+        f"A frame and {s.window_seconds:g} s of speech from the same {s.clip_seconds:g} s clip match; speech {others}"
+        f" does not; {gate}."
     )
 
 
@@ -164,8 +166,8 @@ def _frames(clip: dict[str, Tensor], name: str) -> np.ndarray:
 
 
 def _spectrograms(clip: dict[str, Tensor], dataset: ClipDataset) -> np.ndarray:
-    """Standardised log-spectrograms ``[2, K, 128, 128]`` of positive and negative windows; low frequencies first."""
-    speech = torch.stack([clip["speech_pos"], clip["speech_neg"]])
+    """Standardised log-spectrograms ``[1 or 2, K, 128, 128]`` of positive and negative windows; low tones first."""
+    speech = torch.stack([clip[name] for name in ("speech_pos", "speech_neg") if name in clip])
     statistics = {name: clip[f"speech_{name}"] for name in ("max_db", "mean", "std")}
     transform = LogSpectrogram(STORE_SAMPLE_RATE, (128, 128), normalise=dataset.statistics)
     return np.asarray(transform(speech, statistics)[..., 0, :, :])
@@ -187,15 +189,16 @@ def _draw_frame(axes: Axes, clip: dict[str, Tensor], k: int) -> None:
 def _draw_pair(
     figure: Figure, place: SubplotSpec, clip: dict[str, Tensor], k: int, spectrograms: np.ndarray, dataset: ClipDataset
 ) -> None:
-    """One triple: its frame, the positive and the negative spectrogram."""
-    grid = GridSpecFromSubplotSpec(2, 3, place, height_ratios=[1, 0.07], hspace=0.03, wspace=0.05)
+    """One triple: its frame, the positive and, where there is one, the negative spectrogram."""
+    columns = 1 + len(spectrograms)
+    grid = GridSpecFromSubplotSpec(2, columns, place, height_ratios=[1, 0.07], hspace=0.03, wspace=0.05)
     _draw_frame(figure.add_subplot(grid[0, 0]), clip, k)
-    valid, shift = bool(clip["pair_valid"][k]), int(clip["shift"][k])
-    away = f"{abs(shift)} {'later' if shift > 0 else 'earlier'}"
-    known = [
-        ("match" if valid else "masked", "positive", clip["speech_pos_start"][k], spectrograms[0, k]),
-        (f"{'no match' if valid else 'masked'}: {away}", "negative", clip["speech_neg_start"][k], spectrograms[1, k]),
-    ]
+    valid = bool(clip["pair_valid"][k])
+    known = [("match" if valid else "masked", "positive", clip["speech_pos_start"][k], spectrograms[0, k])]
+    if "shift" in clip:
+        shift = int(clip["shift"][k])
+        label = f"{'no match' if valid else 'masked'}: {abs(shift)} {'later' if shift > 0 else 'earlier'}"
+        known.append((label, "negative", clip["speech_neg_start"][k], spectrograms[1, k]))
     for column, (label, kind, start, picture) in enumerate(known, start=1):
         axes, voice = figure.add_subplot(grid[0, column]), figure.add_subplot(grid[1, column])
         _bare(axes, COLOURS[kind] if valid else COLOURS["masked"], 1.6)

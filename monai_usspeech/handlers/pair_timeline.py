@@ -57,7 +57,7 @@ def draw_timeline(axes: Axes, clip: Mapping[str, Tensor], dataset: ClipDataset) 
     _draw_intervals(axes, clip, dataset, range(first, last))
     _draw_flags(axes, dataset, scan_index, first, last)
     axes.add_patch(_box(number * length, length, facecolor="none", edgecolor=COLOURS["frame"], linewidth=1.3))
-    if "shift" in clip:
+    if "speech_pos_start" in clip:
         _draw_pairs(axes, clip, settings.window_seconds)
     elif "frame_times" in clip:
         for k, time in enumerate(clip["frame_times"].tolist()):
@@ -71,7 +71,7 @@ def draw_timeline(axes: Axes, clip: Mapping[str, Tensor], dataset: ClipDataset) 
 
 def _draw_intervals(axes: Axes, clip: Mapping[str, Tensor], dataset: ClipDataset, clips: range) -> None:
     """A light ground under the intervals that may give pairs."""
-    if "shift" not in clip:
+    if "speech_pos_start" not in clip:
         return
     threshold = dataset.settings.threshold if dataset.gate else None
     usable = dataset.index.usable(threshold, int(clip["scan_index"]))
@@ -118,12 +118,13 @@ def _draw_frame(axes: Axes, time: float, y: float) -> None:
 
 def _draw_pairs(axes: Axes, clip: Mapping[str, Tensor], seconds: float) -> None:
     """Frames, windows and shifts; the triples one below the other."""
-    count = len(clip["shift"])
+    count = len(clip["frame_times"])
     step = 0.5 / max(count, 2)
     for k in range(count):
         y = 0.62 - k * step
         valid = bool(clip["pair_valid"][k])
-        positive, negative = float(clip["speech_pos_start"][k]), float(clip["speech_neg_start"][k])
+        positive = float(clip["speech_pos_start"][k])
+        negative = float(clip["speech_neg_start"][k]) if "speech_neg_start" in clip else np.nan
         _draw_frame(axes, float(clip["frame_times"][k]), y)
         for start, kind in ((positive, "positive"), (negative, "negative")):
             if np.isnan(start):

@@ -62,7 +62,7 @@ def hard_negative_penalty(margin: Tensor, variant: str = "extended", epsilon: fl
 def cross_modal_contrastive(
     video: Tensor,
     speech: Tensor,
-    negative: Tensor,
+    negative: Tensor | None = None,
     *,
     valid: Tensor | None = None,
     clip_id: Tensor | None = None,
@@ -86,7 +86,7 @@ def cross_modal_contrastive(
     Args:
         video: frame embeddings ``[N, D]``, already normalised where cosine similarity is wanted.
         speech: ``[N, D]``, of the speech that belongs to each frame.
-        negative: ``[N, D]``, of each frame's hard negative.
+        negative: ``[N, D]``, of each frame's hard negative; None: there are none, which ``variant="infonce"`` allows.
         valid: bool ``[N]``.
         clip_id: int ``[N]``; other items with the same number are left out of an anchor's pool.
         scan_index, clip_index, negative_clip_index: int ``[N]``, for ``exclude_neighbours``.
@@ -98,22 +98,27 @@ def cross_modal_contrastive(
         ``[n]`` values, one per row selected by ``anchors``, in float32 or wider.
     """
     valid = torch.ones(video.shape[0], dtype=torch.bool, device=video.device) if valid is None else valid
+    if negative is None and variant != "infonce":
+        raise ValueError(f'variant "{variant}" needs hard negatives; without them it can be "infonce" only.')
     out = pool_masks(valid, anchors, clip_id, scan_index, clip_index, negative_clip_index, exclude_neighbours)
     dtype = torch.promote_types(video.dtype, torch.float32)
     with torch.autocast(device_type=video.device.type, enabled=False):
         zero = torch.zeros((), dtype=dtype, device=video.device)
-        yv, ys, yn = (torch.where(valid[:, None], y.to(dtype), zero) for y in (video, speech, negative))
+        given = [y for y in (video, speech, negative) if y is not None]
+        yv, ys, *hard = (torch.where(valid[:, None], y.to(dtype), zero) for y in given)
         anchor = yv[anchors] * scale
-        a, b = (anchor * ys[anchors]).sum(1), (anchor * yn[anchors]).sum(1)
-        logits = [_masked(anchor @ ys.T, out.matches), _masked(anchor @ yn.T, out.negatives)]
+        a = (anchor * ys[anchors]).sum(1)
+        logits = [_masked(anchor @ ys.T, out.matches), *(_masked(anchor @ yn.T, out.negatives) for yn in hard)]
         if pool == "all":
             logits.append(_masked(anchor @ yv.T, out.peers))
-        loss = torch.logsumexp(torch.cat(logits, 1), 1) - a + hard_negative_penalty(a - b, variant, epsilon)
+        loss = torch.logsumexp(torch.cat(logits, 1), 1) - a
+        for yn in hard:
+            loss = loss + hard_negative_penalty(a - (anchor * yn[anchors]).sum(1), variant, epsilon)
         if symmetric:
             anchor = ys[anchors] * scale
             logits = [_masked(anchor @ yv.T, out.matches)]
             if pool == "all":
-                logits += [_masked(anchor @ yn.T, out.negatives), _masked(anchor @ ys.T, out.peers)]
+                logits += [*(_masked(anchor @ yn.T, out.negatives) for yn in hard), _masked(anchor @ ys.T, out.peers)]
             loss = (loss + torch.logsumexp(torch.cat(logits, 1), 1) - a) / 2
         return torch.where(valid[anchors], loss, zero)
 
@@ -203,19 +208,20 @@ class CrossModalContrastiveLoss(_Loss):
         self,
         video: Tensor,
         speech: Tensor,
-        negative: Tensor,
+        negative: Tensor | None = None,
         clip_id: Tensor | None = None,
         valid: Tensor | None = None,
         scan_index: Tensor | None = None,
         clip_index: Tensor | None = None,
         negative_clip_index: Tensor | None = None,
     ) -> Tensor:
-        """The loss of ``video``, ``speech`` and ``negative``, each ``[N, D]``.
+        """The loss of ``video``, ``speech`` and, where there are hard negatives, ``negative``, each ``[N, D]``.
 
         Args:
             video: frame embeddings.
             speech: embeddings of the speech that belongs to each frame.
-            negative: embeddings of each frame's hard negative.
+            negative: embeddings of each frame's hard negative; None: the rest of the batch is all there is to tell
+                apart (``variant="infonce"``).
             clip_id: int ``[N]``, the same for items of one clip, in all processes.
             valid: bool ``[N]``; an item that is not valid is neither an anchor nor in the pool.
             scan_index: int ``[N]``; with ``clip_index``, needed by ``exclude_neighbours``.
@@ -224,10 +230,12 @@ class CrossModalContrastiveLoss(_Loss):
                 negative is taken to be where its frame is.
 
         Raises:
-            ValueError: when shapes do not agree, or ``exclude_neighbours`` lacks its indices.
+            ValueError: when shapes do not agree, ``exclude_neighbours`` lacks its indices, or the variant its hard
+                negatives.
         """
-        if video.ndim != 2 or not video.shape == speech.shape == negative.shape:
-            shapes = ", ".join(str(tuple(y.shape)) for y in (video, speech, negative))
+        parts = [video, speech] if negative is None else [video, speech, negative]
+        if video.ndim != 2 or any(part.shape != video.shape for part in parts):
+            shapes = ", ".join(str(tuple(part.shape)) for part in parts)
             raise ValueError(f"video, speech and negative must be [N, D] and equal in shape, got {shapes}.")
         items = {
             "valid": torch.ones_like(video[:, 0], dtype=torch.bool) if valid is None else valid,
@@ -241,10 +249,10 @@ class CrossModalContrastiveLoss(_Loss):
                 raise ValueError(f"{name} {tuple(values.shape)} must have one value per row of {tuple(video.shape)}.")
         given = {name: values for name, values in items.items() if values is not None}
         numbers = torch.stack([values.long() for values in given.values()], dim=1)
-        (embeddings, numbers), anchors = gather_rows(self.comparable(video, speech, negative), numbers)
+        (embeddings, numbers), anchors = gather_rows(self.comparable(*parts), numbers)
         every: dict[str, Any] = {**dict(zip(given, numbers.unbind(1))), "valid": numbers[:, 0].bool()}
-        yv, ys, yn = embeddings.unbind(1)
-        values = cross_modal_contrastive(yv, ys, yn, **every, **self.options, scale=self._scale(), anchors=anchors)
+        options = {**every, **self.options, "scale": self._scale(), "anchors": anchors}
+        values = cross_modal_contrastive(*embeddings.unbind(1), **options)
         if self.reduction == "mean":
             return global_mean(values, every["valid"][anchors], every["valid"].sum())
         return values.sum() * world_size() if self.reduction == "sum" else values

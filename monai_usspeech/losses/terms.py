@@ -70,7 +70,7 @@ class LossTerm:
         weight: its factor in the sum.
         count: int64 scalar, over how many items of all processes the term was taken; 0: the term says nothing.
         figures: sums over this process's items, which divided by ``count`` are worth reporting.
-        unit: what is counted: ``count`` is reported as ``<unit>_used`` beside the figures. None: the term's own name;
+        unit: what is counted: ``count`` is reported as ``<unit>_used``. None: the term's own name, beside figures;
             empty: not reported, where every item always takes part.
     """
 
@@ -107,7 +107,7 @@ class SummedLoss(_Loss):
         count = numbers[-n_terms:]
         self.terms = {f"loss_{name}": numbers[place] for place, name in enumerate(terms) if count[place] > 0}
         units = [name if term.unit is None else term.unit for name, term in terms.items()]
-        used = {unit: place for place, unit in enumerate(units) if parts[place].figures and unit}
+        used = {unit: place for place, unit in enumerate(units) if unit and (parts[place].figures or parts[place].unit)}
         self.figures = {f"{unit}_used": count[place] for unit, place in used.items()}
         for value, (name, (_, place)) in zip(numbers[n_terms:-n_terms], figures.items()):
             if count[place] > 0:

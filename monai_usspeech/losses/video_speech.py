@@ -94,9 +94,10 @@ class VideoSpeechLoss(SummedLoss):
 
     After each call ``terms`` holds the unweighted ``loss_cls``, ``loss_cont``, ``loss_ord`` and ``loss_view``, and
     ``figures`` holds ``accuracy_cls`` (share of pairs told right, chance 0.5), ``accuracy_cont`` (share of frames that
-    are closer to their speech than to the hard negative, chance 0.5), ``accuracy_ord`` (chance 1/12), ``accuracy_view``
-    (share of frames to which the clip's other frame is the nearest of the batch), ``pairs_used``, ``order_used`` and
-    ``temperature``: detached scalars on the CPU, over the batch of all processes. A term that is not computed or had no
+    are closer to their speech than to the hard negative, chance 0.5; absent without hard negatives), ``accuracy_ord``
+    (chance 1/12), ``accuracy_view`` (share of frames to which the clip's other frame is the nearest of the
+    batch), ``pairs_used``, ``order_used`` and ``temperature``: detached scalars on the CPU, over the batch of all
+    processes. A term that is not computed or had no
     valid item is absent, and so is its accuracy. The returned value is the same in all processes, and its gradient,
     averaged over them, is that of one process with the whole batch.
 
@@ -205,7 +206,7 @@ class VideoSpeechLoss(SummedLoss):
         self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], valid: Tensor, count: Tensor
     ) -> LossTerm:
         assert self.contrastive is not None
-        names = ("video", "speech", "negative")
+        names = ("video", "speech", "negative") if "negative" in prediction else ("video", "speech")
         embeddings = [_entry(prediction, name, "beta", "prediction") for name in names]
         if embeddings[0].ndim != 3 or embeddings[0].shape[:2] != valid.shape:
             raise ValueError(f"video {tuple(embeddings[0].shape)} must be [B, K, D] with pairs {tuple(valid.shape)}.")
@@ -217,13 +218,15 @@ class VideoSpeechLoss(SummedLoss):
                 items[name] = target[name].repeat_interleave(groups)
         if "negative_clip_index" in target and "clip_index" in items:
             items["negative_clip_index"] = target["negative_clip_index"].flatten()
-        video, speech, negative = (embedding.flatten(0, 1) for embedding in embeddings)
-        loss: Tensor = self.contrastive(video, speech, negative, **items)
-        with torch.no_grad():
-            yv, ys, yn = self.contrastive.comparable(video, speech, negative).unbind(1)
-            ahead = (yv * ys).sum(1) > (yv * yn).sum(1)
-        hits = (ahead & items["valid"]).sum()
-        return LossTerm(loss, self.beta, count, {"accuracy_cont": hits}, "pairs")
+        rows = [embedding.flatten(0, 1) for embedding in embeddings]
+        loss: Tensor = self.contrastive(*rows, **items)
+        hits = {}
+        if len(rows) == 3:
+            with torch.no_grad():
+                yv, ys, yn = self.contrastive.comparable(*rows).unbind(1)
+                ahead = (yv * ys).sum(1) > (yv * yn).sum(1)
+            hits["accuracy_cont"] = (ahead & items["valid"]).sum()
+        return LossTerm(loss, self.beta, count, hits, "pairs")
 
     def _contrast_views(self, prediction: Mapping[str, Tensor]) -> LossTerm:
         assert self.view_contrastive is not None

@@ -102,6 +102,7 @@ class VideoSpeechNet(nn.Module):
         speech_pos: Tensor | None = None,
         speech_neg: Tensor | None = None,
         order_frames: Tensor | None = None,
+        speech_used: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Run the parts whose inputs are given.
 
@@ -114,6 +115,8 @@ class VideoSpeechNet(nn.Module):
             speech_pos: ``[B, K, C, H, W]``, spectrograms of the speech that belongs to those frames.
             speech_neg: ``[B, K, C, H, W]``, spectrograms of the hard negatives.
             order_frames: ``[B, 4, C, H, W]``, four frames in the order in which they are shown.
+            speech_used: bool ``[B, K]``, the pairs whose speech is given: ``speech_pos`` and ``speech_neg`` then hold
+                those alone, ``[n, C, H, W]`` in the order of the pairs. The features of the others are zero.
 
         Returns:
             ``"correspondence"`` logits ``[B, K, 2, 2]`` (axis 2: 0 = positive pair, 1 = negative pair; last axis: 0 =
@@ -124,10 +127,10 @@ class VideoSpeechNet(nn.Module):
         Raises:
             ValueError: when shapes do not fit together, or an input belongs to a part that was not built.
         """
-        self._check(frames, speech_pos, speech_neg, order_frames)
+        self._check(frames, *(_in_place(speech, speech_used) for speech in (speech_pos, speech_neg)), order_frames)
         prediction: dict[str, Tensor] = {}
         video, order_maps = self._video(frames, order_frames)
-        speech, negative = self._speech(speech_pos, speech_neg)
+        speech, negative = self._speech(speech_pos, speech_neg, speech_used)
         if self.correspondence is not None and video is not None and speech is not None and negative is not None:
             prediction["correspondence"] = self.correspondence(
                 torch.stack((video, video), dim=2), torch.stack((speech, negative), dim=2)
@@ -172,13 +175,23 @@ class VideoSpeechNet(nn.Module):
             order = maps[n_frames:].unflatten(0, order_frames.shape[:2])
         return video, order
 
-    def _speech(self, positive: Tensor | None, negative: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    def _speech(
+        self, positive: Tensor | None, negative: Tensor | None, used: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
         """Pooled features ``[B, K, F]`` of both speech inputs."""
         given = [images for images in (positive, negative) if images is not None]
         if not given or self.speech_stream is None:
             return None, None
-        maps = self.speech_stream.forward_features(torch.cat([images.flatten(0, 1) for images in given]))
-        pooled = iter(maps.mean(dim=(2, 3)).unflatten(0, (len(given), *given[0].shape[:2])))
+        rows = [images if used is not None else images.flatten(0, 1) for images in given]
+        maps = self.speech_stream.forward_features(torch.cat(rows))
+        features = maps.mean(dim=(2, 3)).unflatten(0, (len(given), -1))
+        if used is None:
+            features = features.unflatten(1, given[0].shape[:2])
+        else:
+            everywhere = features.new_zeros(len(given), *used.shape, features.shape[-1])
+            everywhere[:, used] = features
+            features = everywhere
+        pooled = iter(features)
         return None if positive is None else next(pooled), None if negative is None else next(pooled)
 
     def _check(self, frames: Tensor | None, *others: Tensor | None) -> None:
@@ -204,3 +217,15 @@ class VideoSpeechNet(nn.Module):
             shapes = {name: tuple(given[name].shape) for name in batch if name in given}
             if len({shape[2:] for shape in shapes.values()}) > 1:
                 raise ValueError(f"{' and '.join(batch)} pass as one batch, so their sizes must agree, got {shapes}.")
+
+
+def _in_place(speech: Tensor | None, used: Tensor | None) -> Tensor | None:
+    """Speech as ``[B, K, C, H, W]``, for the check of shapes alone: of some pairs, a view of zeros."""
+    if speech is None or used is None:
+        return speech
+    if used.ndim != 2 or speech.ndim != 4 or int(used.sum()) != len(speech):
+        raise ValueError(
+            f"speech must be [n, C, H, W] with the n pairs of speech_used [B, K], got {tuple(speech.shape)} and"
+            f" {tuple(used.shape)} with {int(used.sum())} true."
+        )
+    return speech.new_zeros(()).expand(*used.shape, *speech.shape[1:])

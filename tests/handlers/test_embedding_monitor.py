@@ -103,3 +103,14 @@ def test_a_prediction_that_is_one_tensor_has_no_figures():
     look = SimpleNamespace(state=SimpleNamespace(output={"pred": torch.zeros(2, 3), "label": None}, metrics={}))
     EmbeddingMonitorHandler()(look)
     assert look.state.metrics == {}
+
+
+def test_the_frames_of_clips_are_watched_whatever_their_pairs_are():
+    views = torch.randn(5, 3, 8, generator=torch.Generator().manual_seed(1))
+    look = engine([[False, False]] * 5, video=torch.randn(5, 2, 8), speech=torch.randn(5, 2, 8), views=views)
+    EmbeddingMonitorHandler()(look)
+    metrics = look.state.metrics
+    assert set(metrics) == {"views_rank_collapse", "views_similarity", "views_pair_similarity"}
+    assert metrics["views_similarity"] == embedding_figures(views[:, 0])["similarity"]
+    by_hand = [float(a @ b / (a.norm() * b.norm())) for a, b in zip(views[:, 0], views[:, 2])]
+    assert metrics["views_pair_similarity"] == pytest.approx(sum(by_hand) / 5, abs=1e-6)

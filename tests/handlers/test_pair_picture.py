@@ -68,6 +68,21 @@ def test_valid_pairs_come_first_and_masked_ones_say_so(store):
     assert any(t.startswith("masked") for t in words(draw_pairs_picture(batch, dataset, max_clips=2)))
 
 
+@pytest.mark.parametrize("order", [False, True])
+def test_frames_without_speech_are_shown_side_by_side(store, order):
+    dataset = ClipDataset(store, pairs=False, order=order, frames=True, n_pairs=3, augment={"shared": False})
+    batch = default_collate([dataset[1], dataset[4]])
+    figure = draw_pairs_picture(batch, dataset)
+    text = words(figure)
+    for row in range(2):
+        for k in range(3):
+            assert f"frame {k + 1} at {float(batch['frame_times'][row, k]):.2f} s" in text
+    assert sum(len(axes.images) for axes in figure.axes) == 2 * (3 + 4 * order)
+    assert any("first and the last frame" in t.get_text() for t in figure.texts) is not order
+    marked = sorted(line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "o")
+    assert marked == pytest.approx(sorted(batch["frame_times"][0].tolist()))
+
+
 @pytest.mark.parametrize("reversal", ["shown", "time"])
 def test_the_caption_names_both_orders_of_the_class(store, reversal):
     dataset = ClipDataset(store, pairs=False, order_reversal=reversal)

@@ -155,3 +155,19 @@ def test_errors_carry_both_sides():
         VideoSpeechNet(**SMALL, projection="both")
     with pytest.raises(ValueError, match="no projection"):
         VideoSpeechNet(**SMALL, contrastive=False).project(torch.zeros(1, 256), "video")
+
+
+def test_speech_of_some_pairs_is_that_of_all_with_the_others_at_zero():
+    network, given = VideoSpeechNet(**SMALL, order=False).eval(), inputs()
+    given.pop("order_frames")
+    used = torch.tensor([[True, False, True], [False, True, False]])
+    few = {**given, **{name: given[name][used] for name in ("speech_pos", "speech_neg")}, "speech_used": used}
+    every, some = network(**given), network(**few)
+    zero = network.project(torch.zeros(network.num_features), "speech")
+    for name in ("speech", "negative"):
+        torch.testing.assert_close(some[name][used], every[name][used])
+        torch.testing.assert_close(some[name][~used], zero.expand(3, -1))
+    torch.testing.assert_close(some["video"], every["video"])
+    torch.testing.assert_close(some["correspondence"][used], every["correspondence"][used])
+    with pytest.raises(ValueError, match=r"n pairs of speech_used.*\(2, 1, 32, 32\).*\(2, 3\) with 3 true"):
+        network(**{**few, "speech_pos": few["speech_pos"][:2], "speech_neg": few["speech_neg"][:2]})

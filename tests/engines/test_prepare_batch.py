@@ -1,0 +1,69 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import default_collate
+
+from monai_usspeech.data import ClipDataset
+from monai_usspeech.engines import PrepareVideoSpeechBatch
+from tests.data.store_factory import make_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_store(tmp_path_factory.mktemp("prepare") / "store", n_scans=2, seconds=30.0, size=32)
+
+
+def mixed_batch(dataset: ClipDataset) -> dict[str, torch.Tensor]:
+    """Clips with valid pairs and clips without."""
+    high = dataset.high
+    items = [*np.flatnonzero(high)[:3], *np.flatnonzero(~high)[:2]]
+    batch: dict[str, torch.Tensor] = default_collate([dataset[int(item)] for item in items])
+    assert batch["pair_valid"].any() and not batch["pair_valid"].all()
+    return batch
+
+
+@pytest.mark.parametrize("statistics", ["scan", "band"])
+def test_speech_of_valid_pairs_alone_is_what_it_is_among_all(store, statistics):
+    batch = mixed_batch(ClipDataset(store, order=False, statistics=statistics))
+    prepare = PrepareVideoSpeechBatch(size=24)
+    prepare.spectrogram.settings = type(prepare.spectrogram.settings)(size=(24, 24), normalise=statistics)
+    _, _, _, every = prepare(batch)
+    prepare.valid_speech_only = True
+    frames, targets, _, some = prepare(batch)
+    used = some["speech_used"]
+    assert torch.equal(used, batch["pair_valid"]) and frames.shape[:2] == used.shape
+    for name in ("speech_pos", "speech_neg"):
+        assert some[name].shape == (int(used.sum()), 1, 24, 24)
+        torch.testing.assert_close(some[name], every[name][used])
+    assert "speech_used" not in every and torch.equal(targets["pair_valid"], batch["pair_valid"])
+
+
+def test_one_pair_is_read_where_none_is_valid(store):
+    batch = mixed_batch(ClipDataset(store, order=False))
+    batch["pair_valid"] = torch.zeros_like(batch["pair_valid"])
+    _, targets, _, arguments = PrepareVideoSpeechBatch(size=24, valid_speech_only=True)(batch)
+    assert arguments["speech_used"].sum() == 1 and len(arguments["speech_pos"]) == 1
+    assert not targets["pair_valid"].any()  # it passes through the network and counts for nothing
+
+
+def test_without_hard_negatives_pairs_need_no_partner(store):
+    with_them, without = (ClipDataset(store, order=False, hard_negatives=flag) for flag in (True, False))
+    lacking = {"speech_neg", "speech_neg_start", "shift", "negative_clip_index", "neg_valid"}
+    for number in range(len(without)):
+        sample, same = without[number], with_them[number]
+        assert set(same) - set(sample) == lacking
+        for name in sample:
+            if name != "pair_valid":
+                assert torch.equal(sample[name].nan_to_num(-1), same[name].nan_to_num(-1))
+        expected = ~sample["speech_pos_start"].isnan() & bool(sample["affinity"])
+        assert torch.equal(sample["pair_valid"], expected) and not (same["pair_valid"] & ~expected).any()
+    assert (without.high | ~with_them.high).all()  # a clip that had a partner needs none now
+    _, _, _, arguments = PrepareVideoSpeechBatch(size=24)(default_collate([without[0]]))
+    assert set(arguments) == {"speech_pos"}
