@@ -24,8 +24,8 @@ from collections.abc import Callable
 
 import torch
 
-NAMES = ("paper", "plus", "monai")
-LABELS = {"paper": "ours, paper", "plus": "ours, plus", "monai": "monai ContrastiveLoss"}
+NAMES = ("paper", "cosine", "monai")
+LABELS = {"paper": "ours, paper", "cosine": "ours, cosine", "monai": "monai ContrastiveLoss"}
 
 
 def make_step(name: str, n: int, dim: int, device: str, temperature: float = 0.1) -> Callable[[], float]:
@@ -39,7 +39,7 @@ def make_step(name: str, n: int, dim: int, device: str, temperature: float = 0.1
     clip_id = torch.arange(n, device=device)
     losses = {
         "paper": CrossModalContrastiveLoss(),
-        "plus": CrossModalContrastiveLoss("softplus", "speech", "cosine", temperature, symmetric=True),
+        "cosine": CrossModalContrastiveLoss("softplus", "speech", "cosine", temperature, symmetric=True),
     }
     peer = ContrastiveLoss(temperature=temperature)
 
@@ -112,8 +112,8 @@ def main() -> None:
                 f"{n:>5}  {LABELS[name]:<22} {result[0]:>9.2f} {ratios[0]:>7.2f} {result[1]:>9.1f} {ratios[1]:>7.1f}",
                 flush=True,
             )
-    values = {name: make_step(name, 64, args.dim, args.device, 0.005)() for name in ("plus", "monai")}
-    print(f"temperature 0.005: ours {values['plus']:.3f}, monai {values['monai']:.3f}")
+    values = {name: make_step(name, 64, args.dim, args.device, 0.005)() for name in ("cosine", "monai")}
+    print(f"temperature 0.005: ours {values['cosine']:.3f}, monai {values['monai']:.3f}")
 
 
 if __name__ == "__main__":

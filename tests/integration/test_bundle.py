@@ -194,6 +194,10 @@ BASES = {
     },
     "configs/presets/study_cpu.json": "configs/studies/initialisation.json",
     "configs/presets/hico_study_cpu.json": "configs/studies/hico_methods.json",
+    "configs/presets/phantom_cpu.json": "bundle/configs/train.json",
+    "configs/presets/phantom_downstream_cpu.json": "configs/downstream/standard_plane.json",
+    "configs/presets/phantom_gpu.json": "configs/studies/phantom.json",
+    "configs/presets/phantom_gpu_pretrain.json": "bundle/configs/train.json",
 }
 OVERLAYS = [*BASES, *(f"configs/pretrain/{path.name}" for path in (REPOSITORY / "configs/pretrain").glob("*.json"))]
 

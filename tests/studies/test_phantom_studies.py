@@ -1,0 +1,97 @@
+# Copyright (c) monai_usspeech contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The shipped studies on SYNTHETIC scans: every row fits its configurations, and all have the same budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.bundle import ConfigParser
+
+from monai_usspeech.studies.cells import cell_parser, check_cells
+from monai_usspeech.studies.plan import StudyCell, plan_cells
+from monai_usspeech.studies.reading import read_study
+from tests.conftest import REPOSITORY
+
+STUDIES = [path.stem for path in sorted((REPOSITORY / "configs/studies").glob("phantom*.json"))]
+SIZES = [[], ["configs/presets/phantom_gpu.json"]]
+CASES = [*((name, []) for name in STUDIES), ("phantom", SIZES[1])]
+
+
+def shipped(name: str, presets: list[str], **changed: Any) -> ConfigParser:
+    parser = ConfigParser()
+    parser.read_config([str(REPOSITORY / file) for file in (f"configs/studies/{name}.json", *presets)])
+    parser.update(changed)
+    return parser
+
+
+def clips(parser: ConfigParser, store: str) -> int:
+    """Clips of 2 s of one of the study's stores."""
+    of_all = parser.get_parsed_content("phantom")
+    (found,) = (one for one in parser.get_parsed_content("stores") if one["store"] == store)
+    settings = {**of_all, **found["settings"]}
+    return int(settings["n_scans"] * (settings["seconds"] // 2))
+
+
+def pictures(parser: ConfigParser) -> int:
+    """Frames and spectrograms that a clip brings into a step."""
+    alpha, beta, gamma, delta = (parser[name] for name in ("alpha", "beta", "gamma", "delta"))
+    pairs = parser["n_pairs"]
+    if "PlaneDataset" in str(parser["train#dataset"]):
+        return int(pairs)
+    windows = 1 if parser.get("train#dataset#hard_negatives", True) is False else 2
+    speech = windows * pairs if alpha or beta else 0
+    return int((pairs if alpha or beta or delta else 0) + speech + (4 if gamma else 0))
+
+
+def planned(parser: ConfigParser, output: Path) -> list[StudyCell]:
+    """All cells of a study, optional rows too; its data need not be there."""
+    parser.update({"output_dir": str(output), "methods": list(parser["all_methods"])})
+    study = read_study(parser.get_parsed_content("settings"), [REPOSITORY])
+    return plan_cells(study, {fold: ["p1000"] for fold in study.folds}, {fold: [] for fold in study.folds})
+
+
+@pytest.mark.parametrize(("name", "presets"), CASES)
+def test_every_row_also_an_optional_one_can_be_planned(name: str, presets: list[str], tmp_path: Path):
+    parser = shipped(name, presets)
+    cells = planned(parser, tmp_path)
+    check_cells(cells)
+    assert {cell.method for cell in cells} >= set(parser["all_methods"])
+    assert len({cell.seed for cell in cells}) >= 2
+    assert len({cell.name for cell in cells}) == len(cells)
+
+
+@pytest.mark.parametrize(("name", "presets"), CASES)
+def test_no_test_scan_is_made_from_the_seed_of_a_scan_to_learn_from(name: str, presets: list[str], tmp_path: Path):
+    parser = shipped(name, presets, output_dir=str(tmp_path))
+    stores = parser.get_parsed_content("stores")
+    test = [one for one in stores if one["store"] == parser.get_parsed_content("dataset_dir")]
+    others = [one for one in stores if one not in test]
+    assert len(test) == 1 and others
+    first = test[0]["settings"]["first_scan"]
+    for one in others:
+        assert one["settings"]["seed"] != test[0]["settings"]["seed"]
+        assert one["settings"].get("first_scan", 0) + one["settings"]["n_scans"] <= first
+
+
+@pytest.mark.parametrize("presets", SIZES)
+def test_all_rows_take_the_same_steps_of_as_many_pictures(presets: list[str], tmp_path: Path):
+    parser = shipped("phantom", presets, output_dir=str(tmp_path))
+    steps, sizes = {}, {}
+    for cell in planned(parser, tmp_path):
+        if cell.stage == "pretrain":
+            run = cell_parser(cell)
+            number = clips(parser, parser.get_parsed_content("pretrain_dir"))
+            batch = int(run["batch_size"])
+            assert number % batch == 0, f"{cell.method}: the last clips of an epoch are left out"
+            steps[cell.method] = number // batch * int(run["max_epochs"])
+            sizes[cell.method] = batch * pictures(run)
+    assert len(set(steps.values())) == 1, steps
+    # The speech of clips that give no pair is not read in these rows: with half of each batch drawn from clips that
+    # do, they have at most this many pictures, and at least their frames.
+    bounds = {method: sizes.pop(method) for method in list(sizes) if method.startswith("plus")}
+    (size,) = set(sizes.values())
+    assert all(size <= most <= 1.3 * size and most / 2 <= size for most in bounds.values()), (size, bounds)
