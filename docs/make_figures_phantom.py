@@ -16,6 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.phantom_speckle import INSIDE, LAGS, middle_frames, speckle_matches
 from monai_usspeech.data.annotations import PLANES, plane_at
 from monai_usspeech.phantom import Phantom
 from monai_usspeech.phantom.course import PhantomCourse
@@ -23,6 +26,7 @@ from monai_usspeech.phantom.geometry import to_pixels
 from monai_usspeech.phantom.lexicon import PLANE_WORDS
 from monai_usspeech.phantom.motion import contraction
 from monai_usspeech.phantom.speech_synthesis import SPEECH_RATE, draw_voice, speak
+from monai_usspeech.transforms.voice_activity import voice_activity
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -174,6 +178,46 @@ def _word_course(axis: Axes, name: str, course: PhantomCourse) -> None:
     axis.tick_params(labelsize=8)
 
 
+def speckle_sheet(path: Path) -> None:
+    """Frames of a plane at growing distances in time, and how well their blocks are found again."""
+    phantom = Phantom(seed=3, size=128, frame_rate=10.0, seconds=20.0, grid=(72, 144), freeze_share=0.0)
+    frames = middle_frames(phantom, 2, LAGS[:4])[INSIDE]
+    figure, axes = plt.subplots(1, 6, figsize=(14, 2.6), width_ratios=(1, 1, 1, 1, 1, 1.9))
+    for frame, lag, axis in zip(frames, (0.0, *LAGS), axes):
+        axis.imshow(frame, cmap="gray", vmin=0, vmax=255)
+        axis.set_title("a frame" if lag == 0 else f"{lag:g} s later", fontsize=9)
+        axis.axis("off")
+    matches, other = speckle_matches(6)
+    axes[5].plot(LAGS, matches, "o-", color="tab:blue", label="frames of one plane")
+    axes[5].axhline(other, color="0.4", linestyle="--", label="frames of two scans")
+    axes[5].set(xlabel="seconds between the frames", ylabel="best match", ylim=(0, 1))
+    axes[5].legend(fontsize=7)
+    figure.tight_layout(pad=0.4)
+    save(figure, path, 90)
+
+
+def sound_sheet(path: Path) -> None:
+    """Twelve seconds of three narrations, from a quiet room to a loud one, and what voice activity finds in them."""
+    begin, end = 12, 24
+    figure, axes = plt.subplots(3, 1, figsize=(14, 5.6), sharex=True)
+    for axis, name in zip(axes, ("easy", "standard", "hard")):
+        course = Phantom(seed=2, seconds=40.0, difficulty=name).course(1)
+        sound = course.speech()[begin * SPEECH_RATE : end * SPEECH_RATE] / 32768
+        axis.specgram(sound, NFFT=240, noverlap=120, pad_to=512, Fs=SPEECH_RATE, xextent=(begin, end))
+        axis.images[0].set_clim(-125, -70)
+        voice = voice_activity(course.speech(), SPEECH_RATE)
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], voice.astype(int), [0]]))) / 100
+        axis.broken_barh(list(zip(edges[::2], edges[1::2] - edges[::2])), (-1200, 900), color="tab:green")
+        for word in course.narration.words:
+            if begin <= word.start and word.end < end:
+                weight = "bold" if word.kind == "plane" else "normal"
+                axis.text(word.start, 10500, word.word, fontsize=8, color="white", weight=weight)
+        axis.set(ylabel=f"{name}\nHz", xlim=(begin, end), ylim=(-1400, 12000))
+    axes[2].set_xlabel("time, s")
+    figure.tight_layout(pad=0.4)
+    save(figure, path, 70)
+
+
 def gaze_sheet(path: Path) -> None:
     """Gaze over ten seconds, where it rests on the fan, and how much of it a prior explains."""
     course = PHANTOM.course(1)
@@ -218,3 +262,5 @@ if __name__ == "__main__":
     difficulty_sheet(folder / "phantom_difficulty.png")
     look_sheet(folder / "phantom_look.png")
     gaze_sheet(folder / "phantom_gaze.png")
+    speckle_sheet(folder / "phantom_speckle.png")
+    sound_sheet(folder / "phantom_sound.png")

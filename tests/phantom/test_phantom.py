@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.phantom_speckle import speckle_matches
 from monai_usspeech.data.files import InputError
 from monai_usspeech.phantom.phantom import Phantom, PhantomScan
 
@@ -78,42 +79,10 @@ def test_energy_is_higher_while_words_are_spoken(snr: float):
     assert np.median(power[spoken]) > 2 * np.median(power[quiet])
 
 
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum() + 1e-9))
-
-
-def block_match(first: np.ndarray, second: np.ndarray, block: int = 13, reach: int = 5) -> float:
-    """Mean over blocks of the best correlation within a few pixels."""
-    best = []
-    for row in range(reach, first.shape[0] - block - reach, block):
-        for column in range(reach, first.shape[1] - block - reach, block):
-            piece = first[row : row + block, column : column + block]
-            if piece.std() > 8:
-                best.append(
-                    max(
-                        correlation(piece, second[row + i : row + i + block, column + j : column + j + block])
-                        for i in range(-reach, reach + 1)
-                        for j in range(-reach, reach + 1)
-                    )
-                )
-    return float(np.mean(best))
-
-
 def test_speckle_moves_with_the_tissue_and_does_not_boil():
-    phantom = Phantom(seed=3, size=128, frame_rate=10.0, seconds=20.0, grid=(72, 144), freeze_share=0.0)
-    near, unrelated, last = [], [], None
-    for index in range(4):
-        course = phantom.course(index)
-        plane = course.planes[0]
-        course.times = 0.5 * (plane.start + min(plane.end, 20.0)) + np.array([0.0, 0.1])
-        first, second = np.concatenate(list(course.frames())).astype(float)[:, 45:105, 34:94]
-        near.append(block_match(first, second))
-        if last is not None:
-            unrelated.append(block_match(first, last))
-        last = first
-    assert np.mean(near) > 0.8
-    assert np.mean(near) > np.mean(unrelated) + 0.3
+    (near,), unrelated = speckle_matches(scans=4, lags=[0.1])
+    assert near > 0.8
+    assert near > unrelated + 0.3
 
 
 def test_scans_of_a_subject_share_the_fetus_and_nothing_else():
