@@ -194,11 +194,12 @@ class ClipDataset(DrawnItems):
         if self.pairs and not self.high.any():
             level = self.settings.threshold
             kind = f"with speech and an active share of {level:g}" if self.gate else "with speech"
+            reach = f"{self.settings.shift_range - 1} {self.settings.shift_unit}s"
+            none = f"none {kind} has another such clip of its scan within {reach}"
             raise InputError(
-                f"{root}: no clip can give a pair: none {kind} has another such clip of its scan within"
-                f" {self.settings.shift_range - 1} {self.settings.shift_unit}s. Lower affinity_threshold, choose"
-                " another voice_activity, or train on frame order alone (pairs=False here, configs/pretrain/video.json"
-                " for the training command)."
+                f"{root}: no clip can give a pair: {none if self.hard_negatives else f'there is none {kind}'}. Lower"
+                " affinity_threshold, choose another voice_activity, or train on frame order alone (pairs=False here,"
+                " configs/pretrain/video.json for the training command)."
             )
 
     def __len__(self) -> int:

@@ -14,7 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["InputError", "atomic_file", "changed_values", "nearest_name", "read_json", "write_json"]
+__all__ = [
+    "InputError",
+    "atomic_file",
+    "changed_values",
+    "check_folder_and_output",
+    "nearest_name",
+    "read_json",
+    "write_json",
+]
 
 
 class InputError(ValueError):
@@ -55,6 +63,26 @@ def changed_values(
     looked_at = sorted({*before, *after}) if names is None else names
     differing = (name for name in looked_at if before.get(name) != after.get(name))
     return [f"{name} was {shown(before, name)} and is {shown(after, name)}" for name in differing]
+
+
+def check_folder_and_output(folder: Any, output: Any) -> None:
+    """Refuse what a command line can hold as the folder to read and the JSON file to write, before anything is read.
+
+    Args:
+        folder: what is to be read; whether it is there is for its reader to say.
+        output: the file to write, in a folder that exists.
+
+    Raises:
+        InputError: when one of them is no path, or the file cannot have that place.
+    """
+    for name, value in (("folder", folder), ("output", output)):
+        if not isinstance(value, (str, os.PathLike)):
+            raise InputError(f"{name} is {value!r}; give a path, with ./ before a name that is a number.")
+    parent = Path(output).resolve().parent
+    if not parent.is_dir():
+        raise InputError(f"output: there is no folder {parent}; make it first.")
+    if Path(output).is_dir():
+        raise InputError(f"output: {output} is a folder; name the JSON file to write.")
 
 
 @contextmanager

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from monai_usspeech.data._field_checks import is_whole
 from monai_usspeech.data.duplicates import DuplicateImages, find_duplicates, merge_duplicate_groups
-from monai_usspeech.data.files import InputError, nearest_name
+from monai_usspeech.data.files import InputError, check_folder_and_output, nearest_name
 from monai_usspeech.data.image_set_folders import LayoutSettings
 from monai_usspeech.data.image_set_layouts import IMAGE_SET_LAYOUTS, read_layout
 from monai_usspeech.data.image_sets import ImageSetDatalist
@@ -64,7 +63,8 @@ def write_image_set(
             check()
         if layout is None or folder is None or output is None:
             raise InputError(f"name all three: --layout {'|'.join(IMAGE_SET_LAYOUTS)} --folder FOLDER --output FILE")
-        _check(folder, output, n_folds, seed, duplicates)
+        check_folder_and_output(folder, output)
+        _check(n_folds, seed, duplicates)
         datalist, notes = read_layout(layout, folder, name, _settings(settings))
         alike = find_duplicates(datalist)
         if duplicates == "merge" and any(len(same.groups) > 1 for same in alike):
@@ -121,11 +121,8 @@ def _duplicate_lines(duplicates: Sequence[DuplicateImages]) -> list[str]:
     return [f"Duplicate sets: {len(duplicates)} ({files} files); {', '.join(across)}; such as {shown}"]
 
 
-def _check(folder: Any, output: Any, n_folds: Any, seed: Any, duplicates: Any) -> None:
+def _check(n_folds: Any, seed: Any, duplicates: Any) -> None:
     """Refuse what a command line can hold and the rest would not understand."""
-    for name, value in (("folder", folder), ("output", output)):
-        if not isinstance(value, (str, os.PathLike)):
-            raise InputError(f"{name} is {value!r}; give a path, with ./ before a name that is a number.")
     if not (n_folds is None or is_whole(n_folds)):
         raise InputError(f"n_folds is {n_folds!r}; give a whole number of at least 2, or 0 for no folds.")
     if not is_whole(seed):
@@ -133,10 +130,6 @@ def _check(folder: Any, output: Any, n_folds: Any, seed: Any, duplicates: Any) -
     if duplicates not in _DUPLICATES:
         hint = nearest_name(str(duplicates), _DUPLICATES)
         raise InputError(f'duplicates is "{duplicates}"; give {" or ".join(_DUPLICATES)}.{hint}')
-    if not Path(output).resolve().parent.is_dir():
-        raise InputError(f"output: there is no folder {Path(output).resolve().parent}; make it first.")
-    if Path(output).is_dir():
-        raise InputError(f"output: {output} is a folder; name the JSON file to write.")
 
 
 def _settings(values: dict[str, Any]) -> LayoutSettings:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from monai_usspeech.data.datalist import ScanDatalist
-from monai_usspeech.data.files import InputError
+from monai_usspeech.data.files import InputError, check_folder_and_output
 from monai_usspeech.data.tongue_corpora import SPEECH_KINDS, CorpusCount, read_tongue_corpora
 
 __all__ = ["tongue_table", "write_tongue_datalist"]
@@ -47,13 +46,7 @@ def write_tongue_datalist(
             check()
         if folder is None or output is None:
             raise InputError("name both: --folder FOLDER --output FILE")
-        for word, value in (("folder", folder), ("output", output)):
-            if not isinstance(value, (str, os.PathLike)):
-                raise InputError(f"{word} is {value!r}; give a path, with ./ before a name that is a number.")
-        if not Path(output).resolve().parent.is_dir():
-            raise InputError(f"output: there is no folder {Path(output).resolve().parent}; make it first.")
-        if Path(output).is_dir():
-            raise InputError(f"output: {output} is a folder; name the JSON file to write.")
+        check_folder_and_output(folder, output)
         datalist, counts, notes = read_tongue_corpora(folder, name, kinds, picture, min_seconds)
         datalist.save(output)
     except InputError as error:

@@ -3,7 +3,8 @@
 
 """The joint pretraining loss ``alpha L_cls + beta L_cont + gamma L_ord`` (Jiao et al., MICCAI 2020) and its terms.
 
-A fourth term, ``delta L_view``, is not in the paper: the contrast among the frames of clips."""
+A fourth term, ``delta L_view``, is not in the paper: the contrast among the frames of clips.
+"""
 
 from __future__ import annotations
 
@@ -95,11 +96,11 @@ class VideoSpeechLoss(SummedLoss):
     After each call ``terms`` holds the unweighted ``loss_cls``, ``loss_cont``, ``loss_ord`` and ``loss_view``, and
     ``figures`` holds ``accuracy_cls`` (share of pairs told right, chance 0.5), ``accuracy_cont`` (share of frames that
     are closer to their speech than to the hard negative, chance 0.5; absent without hard negatives), ``accuracy_ord``
-    (chance 1/12), ``accuracy_view`` (share of frames to which the clip's other frame is the nearest of the
-    batch), ``pairs_used``, ``order_used`` and ``temperature``: detached scalars on the CPU, over the batch of all
-    processes. A term that is not computed or had no
-    valid item is absent, and so is its accuracy. The returned value is the same in all processes, and its gradient,
-    averaged over them, is that of one process with the whole batch.
+    (chance 1/12), ``accuracy_view`` (share of frames to which the clip's other frame is the nearest of the batch,
+    chance 1 / (2B - 1)), ``pairs_used``, ``order_used`` and ``temperature``: detached scalars on the CPU, over the
+    batch of all processes. A term that is not computed or had no valid item is absent, and so is its accuracy. The
+    returned value is the same in all processes, and its gradient, averaged over them, is that of one process with the
+    whole batch.
 
     Args:
         alpha: weight of the correspondence term.

@@ -150,7 +150,7 @@ def se_resnext_small(
         block_args={"attn_layer": "se"},
     )
     # Few channels and many small maps: a step with the channels last takes about two thirds of the time on a CPU.
-    return cast(ResNet, network.to(memory_format=torch.channels_last))
+    return cast(ResNet, cast(Any, network).to(memory_format=torch.channels_last))
 
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {

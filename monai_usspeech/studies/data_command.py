@@ -97,11 +97,14 @@ def _arguments(
     one: Mapping[str, Any], settings: Mapping[str, Any] | None, prepare: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """What a store is to be, its own settings laid over those of all."""
-    if not isinstance(one, Mapping) or one.get("store") is None:
+    if not isinstance(one, Mapping) or not isinstance(one.get("store"), (str, os.PathLike)):
         raise InputError(f'stores: {one!r} names no folder; give {{"store": FOLDER, "settings": {{...}}}}.')
     for name in one:
         if name not in _KEYS:
             raise InputError(f'stores: {one["store"]}: no key "{name}".{nearest_name(str(name), _KEYS)}')
+    for name, value in (("settings", settings), ("prepare", prepare), *one.items()):
+        if name in ("settings", "prepare") and not isinstance(value or {}, Mapping):
+            raise InputError(f"stores: {one['store']}: {name} is {value!r}; give names with their values.")
     return {
         "store": one["store"],
         "settings": _laid_over(settings or {}, one.get("settings") or {}),

@@ -150,6 +150,7 @@ def _difference_intervals(task: TaskAnalysis, method: str, metric: str) -> dict[
 
 
 def _resolved(task: TaskAnalysis, method: str, metric: str) -> str:
-    """``"no"`` where an interval of the difference contains 0, ``"yes"`` where none does; empty without any."""
+    """``"no"`` where an interval of the difference contains 0, ``"yes"`` where both are there and neither does; else
+    empty: what one interval leaves open the other cannot decide."""
     found = _difference_intervals(task, method, metric).values()
-    return "" if not found else "no" if any(map(contains, found)) else "yes"
+    return "no" if any(map(contains, found)) else "yes" if len(found) == 2 else ""

@@ -325,6 +325,10 @@ def test_what_cannot_be_is_said_at_once(store, tmp_path):
         ClipDataset(tmp_path / "mute")
     with pytest.raises(InputError, match="no clip can give a pair.*pretrain/video.json"):
         ClipDataset(store, affinity_threshold=1.0, shift_range=2, subjects=["p001"])
+    (tmp_path / "quiet").mkdir()
+    write_scan(tmp_path / "quiet", "quiet", np.arange(0, 6, 0.1), 6.0, (0.0, 6.0), np.zeros(600, bool))
+    with pytest.raises(InputError, match="pair: there is none with speech and an active share of 0.5. Lower"):
+        ClipDataset(tmp_path / "quiet", hard_negatives=False)  # a clip needs no partner, so none is missed
     with pytest.raises(InputError, match="none of the chosen scans has speech"):
         ClipDataset(tmp_path / "mute", order=False)
     assert len(ClipDataset(tmp_path / "mute", pairs=False)) == 3

@@ -14,6 +14,7 @@ from monai_usspeech.data.files import (
     InputError,
     atomic_file,
     changed_values,
+    check_folder_and_output,
     nearest_name,
     read_json,
     write_json,
@@ -113,3 +114,15 @@ def test_changed_values_are_told_in_words():
     assert changed_values(before, after) == ["a was 1 and is 2", "e was absent and is 0"]
     assert changed_values(before, after, ("e", "b")) == ["e was absent and is 0"]
     assert changed_values(after, dict(after)) == []
+
+
+def test_the_paths_of_a_command_are_checked_before_anything_is_read(tmp_path: Path):
+    check_folder_and_output(tmp_path / "absent", str(tmp_path / "o.json"))
+    for folder, output, said in (
+        (5, "o.json", "^folder is 5; give a path, with ./"),
+        (".", None, "^output is None; give a path"),
+        (".", tmp_path / "absent/o.json", "^output: there is no folder .*absent; make it first"),
+        (".", tmp_path, "is a folder; name the JSON file to write"),
+    ):
+        with pytest.raises(InputError, match=said):
+            check_folder_and_output(folder, output)

@@ -4,7 +4,8 @@
 """What tests over two processes share: the same cases in two gloo processes, and in one with the whole batch.
 
 A test module has a function ``cases(rank)`` at its top level, which computes a dictionary of outcomes: for rank 0 and 1
-with that process's part of the items, and for None with all of them.
+with that process's part of the items, and for None with all of them. The fixture ``outcomes`` (``conftest.py``) runs
+it.
 """
 
 from __future__ import annotations
@@ -64,6 +65,12 @@ def one_and_two(cases, folder):
     return cases(None), two
 
 
+def named(outcomes, name):
+    """One case of what :func:`one_and_two` gives: of one process, and of each of two."""
+    one, two = outcomes
+    return one[name], [rank[name] for rank in two]
+
+
 def check_gradients(single, parts, nothing=False):
     """The averaged gradient, which every process has, is that of one process with the whole batch; 0 if ``nothing``."""
     assert any(gradient.abs().max() > 1e-3 for gradient in single["gradients"].values()) is not nothing
@@ -86,3 +93,17 @@ def check_reports(single, parts, kinds=("terms", "figures")):
             assert part[kind].keys() == single[kind].keys()
             for name, value in part[kind].items():
                 assert value.item() == pytest.approx(single[kind][name].item(), abs=TOLERANCE), name
+
+
+def check_mean(single, parts):
+    """A loss whose processes each have their share: value and gradient are right on average."""
+    check_gradients(single, parts)
+    check_average(single, parts)
+
+
+def check_sum(single, parts, nothing=False):
+    """A sum of terms: value and reports are those of the whole batch in every process, the gradient is on average."""
+    check_gradients(single, parts, nothing)
+    check_reports(single, parts)
+    for part in parts:
+        assert part["value"] == pytest.approx(single["value"], abs=TOLERANCE)

@@ -13,16 +13,7 @@ from torch import nn
 
 from monai_usspeech.losses import CrossModalContrastiveLoss, SigLIPLoss, VideoSpeechLoss
 from monai_usspeech.networks import VideoSpeechNet
-from tests.distributed.processes import (
-    TOLERANCE,
-    check_average,
-    check_gradients,
-    check_reports,
-    one_and_two,
-    outcome,
-    part_of,
-    wrapped,
-)
+from tests.distributed.processes import check_mean, check_sum, named, outcome, part_of, wrapped
 
 pytestmark = pytest.mark.slow
 
@@ -123,31 +114,68 @@ def video_speech_case(validity, rank=None):
     return result
 
 
+def plus_case(validity, rank=None):
+    """Both contrasts without hard negatives, with the speech of valid pairs alone."""
+    torch.manual_seed(0)
+    options = {"projection": "separate", "correspondence": False, "order": False, "views": True}
+    network = VideoSpeechNet("se_resnext_small", embedding_dim=8, **options).double().eval()
+    contrastive = CrossModalContrastiveLoss(
+        "infonce", "speech", "cosine", 0.2, learnable_temperature=True, symmetric=True, exclude_neighbours=1
+    )
+    network, loss = wrapped(network), VideoSpeechLoss(0.0, 0.5, 0.0, contrastive, delta=2.0).double()
+    batch = items(rank)
+    frames, speech, _ = batch["images"].unbind(2)
+    valid = valid_items(validity, rank)
+    valid = torch.stack((valid, torch.zeros_like(valid) if validity == "too few" else valid), dim=1)
+    used = valid.clone()
+    used[0, 0] |= ~used.any()  # as PrepareVideoSpeechBatch does it: a process without a pair reads one
+    target = {"pair_valid": valid, **{name: batch[name] for name in ("clip_id", "scan_index", "clip_index")}}
+    for _ in range(2):
+        network.zero_grad()
+        loss.zero_grad()
+        prediction = network(frames=frames, speech_pos=speech[used], speech_used=used)
+        result = outcome(loss(prediction, target), network, loss)
+    return result
+
+
+def views_case(rank=None):
+    torch.manual_seed(0)
+    network = VideoSpeechNet("se_resnext_small", embedding_dim=8, pairs=False, order=False, views=True).double().eval()
+    network, loss = wrapped(network), VideoSpeechLoss(0.0, 0.0, 0.0, delta=1.0)
+    return outcome(loss(network(frames=items(rank)["images"][:, :, 0]), {}), network, loss)
+
+
 def cases(rank=None):
     results = {name: contrastive_case(options, rank) for name, options in CONTRASTIVE.items()}
-    results["siglip"] = siglip_case(rank)
-    return {**results, **{f"video-speech {name}": video_speech_case(name, rank) for name in VALIDITY}}
-
-
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory):
-    """Results of one process with the whole batch, and of each of two."""
-    return one_and_two(cases, tmp_path_factory.mktemp("ranks"))
+    results.update({"siglip": siglip_case(rank), "views": views_case(rank)})
+    for name in VALIDITY:
+        results.update({f"video-speech {name}": video_speech_case(name, rank), f"plus {name}": plus_case(name, rank)})
+    return results
 
 
 @pytest.mark.parametrize("name", [*CONTRASTIVE, "siglip"])
 def test_averaged_gradient_is_the_gradient_of_one_process_with_the_whole_batch(outcomes, name):
-    single, parts = outcomes[0][name], [rank[name] for rank in outcomes[1]]
-    check_gradients(single, parts)
-    check_average(single, parts)
+    check_mean(*named(outcomes, name))
 
 
 @pytest.mark.parametrize("validity", VALIDITY)
 def test_joint_loss_gradient_and_value_do_not_depend_on_how_valid_items_are_spread(outcomes, validity):
-    one, two = outcomes
-    single, parts = one[f"video-speech {validity}"], [rank[f"video-speech {validity}"] for rank in two]
-    check_gradients(single, parts)
-    for part in parts:
-        assert part["value"] == pytest.approx(single["value"], abs=TOLERANCE)
-    check_reports(single, parts)
+    single, parts = named(outcomes, f"video-speech {validity}")
+    check_sum(single, parts)
     assert ("loss_cont" in single["terms"]) == (validity != "too few")
+
+
+@pytest.mark.parametrize("validity", VALIDITY)
+def test_the_contrast_among_frames_does_not_depend_on_where_the_speech_is(outcomes, validity):
+    single, parts = named(outcomes, f"plus {validity}")
+    check_sum(single, parts)
+    assert set(single["terms"]) == {"loss_view"} | ({"loss_cont"} if validity != "too few" else set())
+    gradients = single["gradients"]  # a term alone must not hide behind the other
+    assert gradients["view_projection.out.weight"].abs().max() > 1e-3
+    assert (gradients["speech_projection.out.weight"].abs().max() > 1e-3) == (validity != "too few")
+
+
+def test_the_contrast_among_frames_alone(outcomes):
+    single, parts = named(outcomes, "views")
+    check_sum(single, parts)
+    assert set(single["terms"]) == {"loss_view"} and set(single["figures"]) == {"accuracy_view"}

@@ -22,10 +22,10 @@ from monai_usspeech.losses import (
 )
 from tests.distributed.processes import (
     TOLERANCE,
-    check_average,
-    check_gradients,
+    check_mean,
     check_reports,
-    one_and_two,
+    check_sum,
+    named,
     outcome,
     part_of,
     wrapped,
@@ -133,33 +133,22 @@ def cases(rank=None):
     return {**results, **{name: summed_case(name, rank) for name in SUMMED}}
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory):
-    """Results of one process with the whole batch, and of each of two."""
-    return one_and_two(cases, tmp_path_factory.mktemp("ranks"))
-
-
 @pytest.mark.parametrize("name", [*NT_XENT, "moco"])
 def test_averaged_gradient_is_the_gradient_of_one_process_with_the_whole_batch(outcomes, name):
-    single, parts = outcomes[0][name], [rank[name] for rank in outcomes[1]]
-    check_gradients(single, parts)
-    check_average(single, parts)
+    single, parts = named(outcomes, name)
+    check_mean(single, parts)
     check_reports(single, parts, ["figures"])
     assert 0 < single["figures"]["accuracy_contrast"] < 1
 
 
 @pytest.mark.parametrize("name", SUMMED)
 def test_sums_do_not_depend_on_how_the_labelled_items_are_spread(outcomes, name):
-    single, parts = outcomes[0][name], [rank[name] for rank in outcomes[1]]
-    check_gradients(single, parts, nothing=name == "supervised no label")
-    check_reports(single, parts)
-    for part in parts:
-        assert part["value"] == pytest.approx(single["value"], abs=TOLERANCE)
+    check_sum(*named(outcomes, name), nothing=name == "supervised no label")
 
 
 @pytest.mark.parametrize("name", ["moco", "ensembling"])
 def test_memories_are_alike_in_all_processes(outcomes, name):
-    single, parts = outcomes[0][name], [rank[name] for rank in outcomes[1]]
+    single, parts = named(outcomes, name)
     for part in parts:
         for key, value in single["state"].items():
             assert value.abs().sum() > 0

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from monai_usspeech.losses import SaliencyKLLoss
-from tests.distributed.processes import check_average, check_gradients, one_and_two, outcome, part_of, wrapped
+from tests.distributed.processes import check_mean, named, outcome, part_of, wrapped
 
 # Frames with gaze of each process: all, unequal, none on the second.
 GAZE = {"all": [1] * 8, "unequal": [1, 0, 1, 1, 1, 0, 1, 0], "one process has none": [1, 1, 0, 1, 1, 0, 0, 0]}
@@ -31,9 +31,6 @@ def cases(rank=None):
 
 
 @pytest.mark.slow
-def test_averaged_gradient_is_the_gradient_of_one_process_with_the_whole_batch(tmp_path):
-    one, two = one_and_two(cases, tmp_path)
-    for name, single in one.items():
-        parts = [rank[name] for rank in two]
-        check_gradients(single, parts)
-        check_average(single, parts)
+def test_averaged_gradient_is_the_gradient_of_one_process_with_the_whole_batch(outcomes):
+    for name in outcomes[0]:
+        check_mean(*named(outcomes, name))

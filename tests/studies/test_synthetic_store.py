@@ -131,6 +131,9 @@ def test_stores_that_differ_in_one_knob_are_all_checked_before_one_is_made(tmp_p
         ({"store": tmp_path / "plain"}, "named twice"),
         ({"store": tmp_path / "c", "setting": {}}, 'no key "setting". Did you mean "settings"'),
         ({"settings": {}}, "names no folder"),
+        ({"store": 5}, "names no folder"),
+        ({"store": tmp_path / "c", "settings": "hard"}, "settings is 'hard'; give names with their values"),
+        ({"store": tmp_path / "c", "prepare": [48]}, r"prepare is \[48\]; give names with their values"),
     ):
         with pytest.raises(SystemExit, match=words):
             phantom_stores([*both, wrong], **common)
