@@ -30,13 +30,15 @@ class BalancedBatchSampler(ResumableBatchSampler):
 
     Args:
         labels: class number of each frame, ``[N]`` (:attr:`PlaneDataset.labels`).
-        batch_size: frames per batch on one process.
+        batch_size: frames per batch on one process, or groups of ``frames_each`` frames.
         seed: of the order.
         background: class number of background. Without such frames all places go to the planes.
         background_share: share of each batch that is background, in [0, 1).
         n_batches: batches of one epoch; None: as many as the frames fill, at least one.
         rank: number of this process.
         world_size: number of processes.
+        frames_each: frames that each of the ``batch_size`` stands for: as many as a clip has in a method that is
+            compared with.
 
     Raises:
         InputError: when there are no two classes, a batch has no place for one of the two halves, or there is no whole
@@ -54,8 +56,9 @@ class BalancedBatchSampler(ResumableBatchSampler):
         n_batches: int | None = None,
         rank: int = 0,
         world_size: int = 1,
+        frames_each: int = 1,
     ) -> None:
-        super().__init__(batch_size, seed, rank, world_size)
+        super().__init__(batch_size * frames_each, seed, rank, world_size)
         if not 0 <= background_share < 1 or (n_batches is not None and n_batches < 1):
             raise ValueError(
                 f"Need background_share in [0, 1) and n_batches >= 1, got {background_share} and {n_batches}."

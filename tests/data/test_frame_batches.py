@@ -100,6 +100,19 @@ def test_each_pass_of_a_loader_is_the_next_epoch(workers):
         assert {int(e) for epochs, _ in loader for e in epochs} == {epoch}
 
 
+def test_frames_for_each_of_a_batch_are_the_batch_that_many_times_larger():
+    labels = np.array([13] * 40 + [0] * 9 + [5] * 7)
+    groups = BalancedBatchSampler(labels, batch_size=4, frames_each=3, n_batches=5, seed=2)
+    frames = BalancedBatchSampler(labels, batch_size=12, n_batches=5, seed=2)
+    whole = list(groups)
+    assert whole == list(frames)
+    halves = [
+        BalancedBatchSampler(labels, batch_size=2, frames_each=3, n_batches=5, seed=2, rank=rank, world_size=2)
+        for rank in (0, 1)
+    ]
+    assert [one + other for one, other in zip(*halves)] == whole
+
+
 def test_fewer_frames_than_a_batch_are_used_more_than_once():
     batches = items_of(BalancedBatchSampler([0, 0, BACKGROUND], 8))
     assert batches.shape == (1, 8) and sorted(batches[0]) == [0, 0, 1, 1, 2, 2, 2, 2]
