@@ -77,11 +77,10 @@ def test_no_test_scan_is_made_from_the_seed_of_a_scan_to_learn_from(name: str, p
         assert one["settings"].get("first_scan", 0) + one["settings"]["n_scans"] <= first
 
 
-@pytest.mark.parametrize("presets", SIZES)
-def test_all_rows_take_the_same_steps_of_as_many_pictures(presets: list[str], tmp_path: Path):
-    parser = shipped("phantom", presets, output_dir=str(tmp_path))
+def budgets(parser: ConfigParser, cells: list[StudyCell]) -> tuple[dict[str, int], dict[str, int]]:
+    """Optimiser steps of each pretraining, and the pictures that a step of it has at most."""
     steps, sizes = {}, {}
-    for cell in planned(parser, tmp_path):
+    for cell in cells:
         if cell.stage == "pretrain":
             run = cell_parser(cell)
             number = clips(parser, parser.get_parsed_content("pretrain_dir"))
@@ -89,9 +88,24 @@ def test_all_rows_take_the_same_steps_of_as_many_pictures(presets: list[str], tm
             assert number % batch == 0, f"{cell.method}: the last clips of an epoch are left out"
             steps[cell.method] = number // batch * int(run["max_epochs"])
             sizes[cell.method] = batch * pictures(run)
+    return steps, sizes
+
+
+@pytest.mark.parametrize("presets", SIZES)
+def test_all_rows_take_the_same_steps_of_as_many_pictures(presets: list[str], tmp_path: Path):
+    parser = shipped("phantom", presets, output_dir=str(tmp_path))
+    steps, sizes = budgets(parser, planned(parser, tmp_path))
     assert len(set(steps.values())) == 1, steps
     # The speech of clips that give no pair is not read in these rows: with half of each batch drawn from clips that
     # do, they have at most this many pictures, and at least their frames.
     bounds = {method: sizes.pop(method) for method in list(sizes) if method.startswith("plus")}
     (size,) = set(sizes.values())
     assert all(size <= most <= 1.3 * size and most / 2 <= size for most in bounds.values()), (size, bounds)
+
+
+def test_a_point_of_a_learning_curve_takes_the_steps_of_its_place(tmp_path: Path):
+    parser = shipped("phantom_steps", [], output_dir=str(tmp_path))
+    steps, sizes = budgets(parser, planned(parser, tmp_path))
+    rows = parser["all_methods"]
+    assert steps == {name: row["position"] for name, row in rows.items() if "position" in row}
+    assert set(sizes.values()) == {120}
