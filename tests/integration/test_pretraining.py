@@ -23,12 +23,14 @@ from tests.data.store_factory import make_store
 from tests.integration.pretraining import CPU, TINY, command, row, workflow
 from tests.integration.shipped import MULTI_GPU, TWO_PROCESSES
 
-METHODS = ["video", "baseline", "cm_contra", "cm_contra_filter", "cm_contra_order", "ours", "plus"]
+METHODS = ["video", "baseline", "cm_contra", "cm_contra_filter", "cm_contra_order", "ours", "views", "plus"]
 TERMS = {
     "video": {"loss_ord"},
     "baseline": {"loss_cls"},
     "cm_contra": {"loss_cls", "loss_cont"},
     "cm_contra_filter": {"loss_cls", "loss_cont"},
+    "views": {"loss_view"},
+    "plus": {"loss_cont", "loss_view"},
 }
 ALL_TERMS = {"loss_cls", "loss_cont", "loss_ord"}
 
@@ -84,7 +86,7 @@ def test_the_defaults_are_the_paper(store, tmp_path):
     ("overlays", "settings", "reversal"),
     [
         ((), {}, "shown"),
-        ((row("plus"),), {"voice_activity": "energy"}, "time"),
+        ((row("video"),), {}, "shown"),
         ((), {"order_reversal": "time"}, "time"),
     ],
 )
