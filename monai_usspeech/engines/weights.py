@@ -47,13 +47,13 @@ def write_weights(path: str | Path, state: Mapping[str, torch.Tensor], facts: Ma
 
     Args:
         path: the file of the weights.
-        state: named tensors.
+        state: named tensors. They are written in the usual layout, whatever theirs is, for programs that take no other.
         facts: plain values written beside them as JSON, such as ``{"subjects": ["p001"]}``; None writes none.
     """
     if facts is not None:  # the facts first: weights never lie there without them
         write_json(provenance_path(path), dict(facts))
     with atomic_file(path) as file:
-        torch.save(dict(state), file)
+        torch.save({name: tensor.contiguous() for name, tensor in state.items()}, file)
 
 
 def check_unseen(weights: str | Path | None, subjects: Iterable[str], field: str = "initialisation") -> None:

@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
-import torch
 from timm import create_model
 from timm.models.resnet import Bottleneck, ResNet
 
@@ -136,7 +135,7 @@ def se_resnext_small(
             f"cardinality must be a power of two up to 128 that divides 2 * width, got {cardinality} and width {width}."
         )
     # timm's bottleneck has planes * base_width / 64 * cardinality grouped channels: twice the planes, as in 32x4d.
-    network = ResNet(
+    return ResNet(
         cast(Any, Bottleneck),
         tuple(depth),
         num_classes=0,
@@ -149,8 +148,6 @@ def se_resnext_small(
         channels=(width, 2 * width, 4 * width, 8 * width),
         block_args={"attn_layer": "se"},
     )
-    # Few channels and many small maps: a step with the channels last takes about two thirds of the time on a CPU.
-    return cast(ResNet, cast(Any, network).to(memory_format=torch.channels_last))
 
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {

@@ -106,3 +106,12 @@ def test_a_mode_is_one_of_the_words_that_the_task_has():
     assert freezes_backbone("probe", last_layers=False)
     with pytest.raises(InputError, match='none of "finetune", "probe"'):
         freezes_backbone("last_layers", last_layers=False)
+
+
+def test_weights_are_written_in_the_usual_layout(tmp_path):
+    network = torch.nn.Conv2d(4, 6, 3).to(memory_format=torch.channels_last)
+    assert not network.weight.is_contiguous()
+    write_weights(tmp_path / "model.pt", network.state_dict())
+    written = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert all(tensor.is_contiguous() for tensor in written.values())
+    torch.testing.assert_close(written["weight"], network.weight.detach(), rtol=0, atol=0)
