@@ -33,6 +33,7 @@ __all__ = ["PairPictureHandler", "draw_pairs_picture"]
 
 # Inches: a picture tile with its gap, the heading, and what a clip takes besides its tiles.
 _TILE, _HEAD, _BLOCK = 1.6, 0.84, 2.05
+_WIDTH, _LOW_TILE = 9.0, 1.9  # of a time line at least; of a tile where there are no spectrograms
 
 
 class PairPictureHandler(FirstBatchPicture):
@@ -72,8 +73,10 @@ def draw_pairs_picture(batch: Mapping[str, Tensor], dataset: ClipDataset, max_cl
     n_frames = batch["frames"].shape[1] if "frames" in batch else 0
     # a frame, its positive window and its negative one, as far as there are any
     blocks = n_frames * [1.0 + pairs + ("speech_neg" in batch)] + [4.0] * order
-    width = max(_TILE * sum(blocks), 9.0)
-    tile = width / sum(blocks) - 0.1 if pairs else 1.9
+    width = max(_TILE * sum(blocks), _WIDTH)
+    if not (pairs or order):
+        blocks.append(max(width / _LOW_TILE - n_frames, 0.05))  # frames alone do not fill the width of a time line
+    tile = width / sum(blocks) - 0.1 if pairs else _LOW_TILE
     figure = Figure(figsize=(width, _HEAD + len(chosen) * (tile + _BLOCK)))
     FigureCanvasAgg(figure)
     _draw_heading(figure, dataset, pairs, order, n_frames > 0)
@@ -138,7 +141,8 @@ def _chosen(batch: Mapping[str, Tensor], max_clips: int) -> list[int]:
 
 def _gate(dataset: ClipDataset) -> str:
     share = dataset.settings.threshold if dataset.window_threshold is None else dataset.window_threshold
-    windows = "both windows" if dataset.gate_on is None else "CONTROL: the positive window alone"
+    windows = "both windows" if dataset.hard_negatives else "the window"
+    windows = windows if dataset.gate_on is None else "CONTROL: the positive window alone"
     voice = "voice" if dataset.voice_activity != ORACLE else "words that name what is shown (CONTROL)"
     moved = "" if dataset.affinity_control is None else " (CONTROL: voice activity of other clips)"
     return f"{windows} at least {share:.0%} {voice}{moved}"
