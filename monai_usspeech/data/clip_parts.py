@@ -72,29 +72,29 @@ def pair_values(
         record: the drawn pairs.
         affinity: whether the clip's affinity is high.
         settings: of the drawing.
-        negatives: whether there are hard negatives; without them a pair of a clip with high affinity is valid when its
-            positive window was found.
+        negatives: whether the hard negatives, and what belongs to them, are wanted.
 
     Returns:
         The pair keys of a sample but frames and level.
     """
     length = round(settings.window_seconds * STORE_SAMPLE_RATE)
     values: dict[str, Any] = {}
-    windows = {"speech_pos": record.positive_starts, "speech_neg": record.negative_starts}
-    for name, starts in list(windows.items())[: 1 + negatives]:
+    windows = {"speech_pos": record.positive_starts}
+    if negatives:
+        windows["speech_neg"] = record.negative_starts
+    for name, starts in windows.items():
         silence = np.zeros(length, np.int16)
         values[name] = np.stack([silence if np.isnan(s) else scan.read_speech(float(s), length) for s in starts])
         values[f"{name}_start"] = starts
-    values.update(frame_times=record.frame_times, affinity=np.float32(affinity))
+    values.update(frame_times=record.frame_times, pair_valid=record.valid, affinity=np.float32(affinity))
     if not negatives:
-        return {**values, "pair_valid": ~np.isnan(record.positive_starts) & affinity}
+        return values
     # The smallest part of a clip is added because a window may begin just where a clip does.
     negative_clip = np.floor(record.negative_starts / settings.clip_seconds + 1e-9)
     return {
         **values,
         "shift": record.shifts,
         "negative_clip_index": np.nan_to_num(negative_clip, nan=-1).astype(np.int64),
-        "pair_valid": record.valid,
         "neg_valid": record.shifts != 0,
     }
 

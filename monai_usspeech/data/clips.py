@@ -302,11 +302,18 @@ class ClipDataset(DrawnItems):
     # Drawing
 
     def draw(self, rng: np.random.RandomState, scan_index: int, clip: int, epoch: int) -> tuple[PairRecord, bool]:
-        """Draw the pairs of a clip, without reading frames or speech. Without hard negatives those drawn do not count.
+        """Draw the pairs of a clip, without reading frames or speech.
 
         Returns:
-            The record, and whether the clip's affinity is high. When it is not, no triple is valid.
+            The record, and whether the clip's affinity is high. When it is not, no triple is valid. Without hard
+            negatives a triple of a clip with high affinity is valid when its positive window was found.
         """
+        record, affinity = self._drawn(rng, scan_index, clip, epoch)
+        if not self.hard_negatives:
+            record = replace(record, valid=~np.isnan(record.positive_starts) & affinity)
+        return record, affinity
+
+    def _drawn(self, rng: np.random.RandomState, scan_index: int, clip: int, epoch: int) -> tuple[PairRecord, bool]:
         arguments, level = vars(self.settings), self._level(epoch)
         usable, covered = self.index.usable(level, scan_index), self.index.usable(None, scan_index)
         if level is None:

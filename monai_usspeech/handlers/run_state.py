@@ -21,7 +21,7 @@ from monai_usspeech.data.files import InputError, atomic_file, changed_values, w
 from monai_usspeech.engines.configuration import software_versions, write_configuration
 from monai_usspeech.engines.trainer import step_is_due
 from monai_usspeech.engines.weights import provenance_path, write_weights
-from monai_usspeech.handlers.processes import process_count, process_rank
+from monai_usspeech.handlers.processes import process_count, process_rank, unwrapped
 
 __all__ = ["RunStateHandler", "random_state", "set_random_state"]
 
@@ -168,7 +168,7 @@ class RunStateHandler:
     def _completed(self, engine: SupervisedTrainer) -> None:
         if self.weights is None or process_rank() != 0:
             return
-        write_weights(self.weights, _unwrapped(self.save_dict[self.product]).state_dict(), self.facts)
+        write_weights(self.weights, unwrapped(self.save_dict[self.product]).state_dict(), self.facts)
         self.logger.info("Training is complete; the weights are in %s.", self.weights)
 
     def _save(self, engine: SupervisedTrainer) -> None:
@@ -186,7 +186,7 @@ class RunStateHandler:
             "settings": self.settings,
             "versions": software_versions(),
             "random": ranks,
-            **{name: _unwrapped(item).state_dict() for name, item in self.save_dict.items() if item is not None},
+            **{name: unwrapped(item).state_dict() for name, item in self.save_dict.items() if item is not None},
         }
         if engine.amp and engine.scaler is not None:
             state["scaler"] = engine.scaler.state_dict()
@@ -210,7 +210,7 @@ class RunStateHandler:
     def _load(self, engine: SupervisedTrainer, state: dict[str, Any]) -> None:
         for name, item in self.save_dict.items():
             if item is not None:
-                _unwrapped(item).load_state_dict(state[name])
+                unwrapped(item).load_state_dict(state[name])
         if "scaler" in state and engine.scaler is not None:
             engine.scaler.load_state_dict(state["scaler"])
         if process_rank() < len(state["random"]):
@@ -240,8 +240,3 @@ def _epoch_length(engine: SupervisedTrainer) -> int:
     if length is None:
         raise ValueError("RunStateHandler needs a data loader with a length: else it cannot tell where an epoch ends.")
     return int(length)
-
-
-def _unwrapped(item: Any) -> Any:
-    """The module inside a ``DistributedDataParallel`` wrapper, so that the weights' names do not depend on it."""
-    return item.module if isinstance(item, torch.nn.parallel.DistributedDataParallel) else item

@@ -17,6 +17,7 @@ from monai.engines import SupervisedTrainer
 from monai_usspeech.data.files import InputError
 from monai_usspeech.engines.trainer import step_is_due, step_number
 from monai_usspeech.engines.weights import write_weights
+from monai_usspeech.handlers.processes import unwrapped
 
 __all__ = ["WeightsAtStepsHandler", "step_weights_name"]
 
@@ -92,10 +93,7 @@ class WeightsAtStepsHandler:
         step = step_number(engine)
         if step not in self.steps or not step_is_due(engine):
             return
-        network = self.network
-        if isinstance(network, torch.nn.parallel.DistributedDataParallel):
-            network = network.module
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / step_weights_name(step)
-        write_weights(path, network.state_dict(), {**self.facts, "step": step})
+        write_weights(path, unwrapped(self.network).state_dict(), {**self.facts, "step": step})
         self.logger.info("The weights after step %d are in %s.", step, path)

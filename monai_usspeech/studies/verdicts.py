@@ -14,7 +14,7 @@ from monai_usspeech.studies.analysis import TaskAnalysis
 from monai_usspeech.studies.collect import CollectedStudy
 from monai_usspeech.studies.hypotheses import StudyHypothesis
 from monai_usspeech.studies.reported_metrics import ReportedMetric
-from monai_usspeech.studies.seed_interval import SeedDifference, seed_difference
+from monai_usspeech.studies.seed_interval import SeedDifference, contains, seed_difference
 
 __all__ = ["HypothesisVerdict", "judge_hypotheses", "verdict"]
 
@@ -62,7 +62,7 @@ def verdict(seeds: Interval, subjects: Interval, margin: float = 0.0) -> tuple[s
     if all(high < margin for _, high in both.values()):
         return "fails", ""
     what = "the margin" if margin else "0"
-    open_ones = [name for name, (low, high) in both.items() if low <= margin <= high]
+    open_ones = [name for name, interval in both.items() if contains(interval, margin)]
     if not open_ones:
         return "not resolved", f"the two intervals lie on different sides of {what}"
     plural = len(open_ones) > 1
