@@ -1,10 +1,11 @@
 # `make demo` and `make test` set up what they need, on a machine that has Python 3.10 or newer and make.
 PYTHON ?= python3
 VENV ?= .venv
+LABEL_VENV ?= .venv-label
 DEMO ?= demo
 BIN := $(VENV)/bin
 
-.PHONY: demo bundle-model test lint fast-test clean
+.PHONY: demo bundle-model test label-test lint fast-test clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m monai.bundle run generate --config_file configs/data/phantom.json --output_dir $(DEMO)/phantom \
@@ -36,6 +37,11 @@ bundle-model: $(VENV)/installed
 
 test: $(VENV)/installed-test lint
 	$(BIN)/python -m pytest -q -m "slow or not slow"
+	$(MAKE) label-test
+
+# The MONAI Label server, in the environment that it needs. The tests of tests/label that need none ran above, too.
+label-test: $(LABEL_VENV)/installed
+	$(LABEL_VENV)/bin/python -m pytest -q -m "slow or not slow" tests/label
 
 fast-test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q
@@ -58,5 +64,11 @@ $(VENV)/installed-test: setup.cfg | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $@
 
+$(LABEL_VENV)/installed: setup.cfg
+	$(PYTHON) -m venv $(LABEL_VENV)
+	@echo "Installing MONAI Label into $(LABEL_VENV): this can take a few minutes."
+	$(LABEL_VENV)/bin/python -m pip install --quiet --editable '.[label]' 'pytest>=8' 'pytest-xdist>=3.6'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf $(VENV) $(LABEL_VENV) $(DEMO) build *.egg-info

@@ -13,6 +13,8 @@ from monai_usspeech.handlers.embedding_export import EmbeddingExportHandler
 from monai_usspeech.handlers.embedding_monitor import EmbeddingMonitorHandler, embedding_figures
 from monai_usspeech.handlers.embedding_picture import embedding_figure
 from monai_usspeech.handlers.figures import figure_bytes, save_figure
+from monai_usspeech.handlers.gaze_predictions import GazePredictionHandler
+from monai_usspeech.handlers.gaze_strip import gaze_strip_figure
 from monai_usspeech.handlers.grad_cam import GradCAMHandler, grad_cam_figure
 from monai_usspeech.handlers.gradient_clip import GradientClipHandler
 from monai_usspeech.handlers.history import HistoryHandler, iteration_values
@@ -39,6 +41,7 @@ __all__ = [
     "EmbeddingExportHandler",
     "EmbeddingMonitorHandler",
     "EvaluationProgressBar",
+    "GazePredictionHandler",
     "GradCAMHandler",
     "GradientClipHandler",
     "HistoryHandler",
@@ -61,6 +64,7 @@ __all__ = [
     "embedding_figure",
     "embedding_figures",
     "figure_bytes",
+    "gaze_strip_figure",
     "grad_cam_figure",
     "iteration_values",
     "plane_segments",

@@ -15,7 +15,7 @@ from matplotlib.image import AxesImage
 
 from monai_usspeech.handlers.figures import bare_axes, new_figure
 
-__all__ = ["saliency_figure"]
+__all__ = ["add_saliency_bar", "draw_saliency", "saliency_figure"]
 
 _SCALE = LogNorm(1.0, 50.0)
 _GAZE, _TRUTH = "#25E0F0", "#FFFFFF"
@@ -65,19 +65,13 @@ def saliency_figure(
             axes = grid[row, column]
             _draw_frame(axes, images[row], fixations[row])
             if maps is not None:
-                shown = _draw_map(axes, maps[row])
+                shown = draw_saliency(axes, maps[row])
             if column > 1:
                 _draw_truth(axes, target[row])
             if row == 0:
                 axes.set_title(name, fontsize=9, weight="bold")
         grid[row, 0].set_ylabel(titles[row], fontsize=7.5)
-    bar = figure.colorbar(
-        shown, ax=grid.ravel().tolist(), fraction=0.03, pad=0.01, aspect=min(12 * len(images), 40), shrink=0.9
-    )
-    bar.set_ticks([1, 2, 5, 10, 20, 50], labels=["1", "2", "5", "10", "20", "50"])
-    bar.minorticks_off()
-    bar.ax.tick_params(labelsize=7)
-    bar.set_label("times as likely as uniform", fontsize=7.5)
+    add_saliency_bar(figure, shown, grid.ravel().tolist(), len(images))
     figure.supxlabel("circles: gaze; white line: ground truth at a fifth of its highest value", fontsize=7.5)
     return figure
 
@@ -100,11 +94,33 @@ def _relative(density: np.ndarray) -> np.ndarray:
     return relative
 
 
-def _draw_map(axes: Axes, density: np.ndarray) -> AxesImage:
+def draw_saliency(axes: Axes, density: np.ndarray) -> AxesImage:
+    """Lay a map over a frame whose axes are shares of it: nothing where it is uniform, brighter up to 50 times that.
+
+    Args:
+        axes: of the frame.
+        density: ``[h, w]``, not negative; normalised to a sum of 1 first.
+    """
     relative = np.maximum(_relative(density), 1.0)
     strength = np.clip(np.log(relative) / np.log(3.0), 0.0, 1.0) * 0.75  # fades in between 1 and 3 times uniform
     return axes.imshow(relative, cmap="inferno", norm=_SCALE, alpha=strength, extent=(0, 1, 1, 0),
                        interpolation="bilinear", zorder=2)  # fmt: skip
+
+
+def add_saliency_bar(figure: Figure, shown: AxesImage, axes: list[Axes], rows: int = 1) -> None:
+    """Beside the axes, the scale that all maps share.
+
+    Args:
+        figure: of the axes.
+        shown: what :func:`draw_saliency` gave for one of them.
+        axes: all that the bar stands beside.
+        rows: rows of pictures among them.
+    """
+    bar = figure.colorbar(shown, ax=axes, fraction=0.03, pad=0.01, aspect=min(12 * rows, 40), shrink=0.9)
+    bar.set_ticks([1, 2, 5, 10, 20, 50], labels=["1", "2", "5", "10", "20", "50"])
+    bar.minorticks_off()
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label("times as likely as uniform", fontsize=7.5)
 
 
 def _draw_truth(axes: Axes, density: np.ndarray) -> None:

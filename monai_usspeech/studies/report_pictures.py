@@ -107,8 +107,9 @@ def _run_dots(study: CollectedStudy, task: TaskAnalysis) -> str:
         scale = 100 if metric.percent else 1
         for row, method in enumerate(methods):
             values = scale * task.values[method][metric.key]
-            jitter = np.linspace(-0.16, 0.16, values.shape[0])[:, None] + np.zeros_like(values)
-            axes.scatter(values, row + (jitter if values.shape[0] > 1 else 0), s=16, color="#1f5a8a", alpha=0.55, lw=0)
+            apart = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(1)
+            rows = np.broadcast_to(row + apart[:, None], values.shape)
+            axes.scatter(values, rows, s=16, color="#1f5a8a", alpha=0.55, lw=0)
             mean = scale * task.summaries[method][metric.key].mean
             axes.plot([mean, mean], [row - 0.32, row + 0.32], color="#c8501e", lw=2, solid_capstyle="round")
         axes.set_title(metric.heading, fontsize=9)

@@ -163,6 +163,15 @@ def test_a_broken_picture_is_left_out_with_a_word(tmp_path: Path):
     assert len(page.of("img")) == 2 + 1 + 2 + 4  # dots, confusion, Grad-CAM, pretraining
 
 
+@pytest.mark.parametrize("folds, seeds", [([0], [0, 1]), ([0, 1, 2], [0]), ([0], [0])])
+def test_runs_of_one_fold_or_of_one_seed_are_drawn_too(tmp_path: Path, folds: list[int], seeds: list[int]):
+    tasks = {"standard_plane": TASKS["standard_plane"]}
+    study = make_study(tmp_path, 2, pictures=False, tasks=tasks, folds=folds, seeds=seeds)
+    page = Page(write_report(study, n_resamples=20).read_text(encoding="utf-8"))
+    assert "A picture is left out" not in page.words
+    assert any("of every run, by method" in (image["alt"] or "") for image in page.of("img"))
+
+
 def test_a_task_without_scores_has_its_picture_alone(tmp_path: Path):
     study = make_study(tmp_path, 2, pictures=False, tasks={"retrieval": TASKS["retrieval"]})
     for path in study.glob("retrieval/*/*/results.json"):
