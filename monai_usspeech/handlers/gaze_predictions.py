@@ -87,7 +87,7 @@ class GazePredictionHandler:
                 "problems": str(meta["problems"]),
                 "frames": [int(number) for number in frames],
                 "times": [round(float(time), 4) for time in times],
-                "peaks": gaze_peaks(laid),
+                "peaks": gaze_peaks(laid, grid),
             }
         )
         self.logger.info("%s: %d frames", name, len(frames))

@@ -39,6 +39,8 @@ __all__ = [
 LEVEL_SHARES = (0.75, 0.5, 0.25)
 """Levels 1, 2 and 3: the smallest areas that hold so much of the predicted gaze. Each lies inside the one before."""
 
+_MOST_VALUES = 1 << 26  # of a volume
+_MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 _RAS_OF_PLAIN_PICTURES = np.diag([-1.0, -1.0, 1.0, 1.0])  # what viewers give a picture without geometry: LPS identity
 
 
@@ -85,7 +87,9 @@ def clip_grid(
         path: the clip. The affine of a NIfTI volume ``(W, H, T)`` is used, for that is how a viewer places it; other
             files have none that all viewers agree on, and get pixels and frames of 1 mm.
         frames: int ``[T]``, numbers of the frames that there are maps of, growing.
-        max_side: greatest number of grid pixels along the longer side of the picture.
+        max_side: greatest number of grid pixels along the longer side of the picture. With many frames there are fewer,
+            so that a volume has about 2**26 values at most: a thousand frames of 256 x 256, 20 minutes at 10 frames a
+            second of 64 x 64.
         fps: frames per second of a file without a clock.
 
     Raises:
@@ -101,10 +105,23 @@ def clip_grid(
     if info.kind == "nifti":
         image = cast(nibabel.Nifti1Image, nibabel.load(path))
         if len(image.shape) == 3:
-            affine = np.asarray(image.affine, np.float64)
+            affine = _as_viewers_place(image)
     every = float(np.median(np.diff(numbers))) if numbers.size > 1 else 1.0
-    step = max(1, math.ceil(max(info.width, info.height) / max_side))
+    most = math.sqrt(info.width * info.height * numbers.size / _MOST_VALUES)
+    step = max(1, math.ceil(max(info.width, info.height) / max_side), math.ceil(most))
     return ClipGrid(info.width, info.height, step, int(numbers[0]), every, affine)
+
+
+def _as_viewers_place(image: nibabel.Nifti1Image) -> np.ndarray:
+    """The affine by which ITK and 3D Slicer place a volume; nibabel has another without orientation or in metres."""
+    header = image.header
+    known = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+    affine = image.affine if known else _RAS_OF_PLAIN_PICTURES @ np.diag([*header.get_zooms()[:3], 1.0])
+    unit = _MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+    placed: np.ndarray = np.diag([unit, unit, unit, 1.0]) @ np.asarray(affine, np.float64)
+    if not np.isfinite(placed).all() or np.linalg.det(placed[:3, :3]) == 0:  # an exporter that filled in nothing
+        return _RAS_OF_PLAIN_PICTURES
+    return placed
 
 
 def on_grid(density: torch.Tensor, box: Sequence[int], grid: ClipGrid) -> torch.Tensor:
@@ -131,11 +148,15 @@ def on_grid(density: torch.Tensor, box: Sequence[int], grid: ClipGrid) -> torch.
     return laid * inside
 
 
-def gaze_peaks(laid: torch.Tensor) -> list[list[float]]:
-    """Where each map of :func:`on_grid` is highest: ``[x, y]`` for each, shares of the picture, rounded."""
-    rows, columns = laid.shape[1:]
+def gaze_peaks(laid: torch.Tensor, grid: ClipGrid) -> list[list[float]]:
+    """Where each map of :func:`on_grid` is highest: ``[x, y]`` for each, shares of the picture, rounded.
+
+    The last pixels of the grid may reach beyond the picture, so these are no shares of the grid.
+    """
+    columns = laid.shape[2]
+    across, down = grid.step / grid.width, grid.step / grid.height
     places = laid.flatten(1).argmax(dim=1).tolist()
-    return [[round((at % columns + 0.5) / columns, 4), round((at // columns + 0.5) / rows, 4)] for at in places]
+    return [[round((at % columns + 0.5) * across, 4), round((at // columns + 0.5) * down, 4)] for at in places]
 
 
 def level_thresholds(density: torch.Tensor, shares: Sequence[float] = LEVEL_SHARES) -> torch.Tensor:

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
+from monailabel.utils.others.generic import name_to_device
 
 from monai_usspeech import __version__
-from monai_usspeech.data.files import write_json
+from monai_usspeech.data.files import InputError, write_json
 from monai_usspeech.label.datastore import UltrasoundDatastore
 from monai_usspeech.label.infers import GazeInfer, GazeLevelsInfer, PlaneInfer
 from monai_usspeech.label.plane_answer import draft_label
@@ -30,13 +31,14 @@ from monai_usspeech.label.selection import STRATEGIES
 from monai_usspeech.label.server_folder import ServerFolder
 from monai_usspeech.label.strategies import NextClip
 from monai_usspeech.label.trainers import PlaneTrainTask
+from monai_usspeech.label.training_request import training_devices
 from monai_usspeech.label.uploads import check_upload
 
 __all__ = ["UltrasoundLabelApp"]
 
-_logger = logging.getLogger(__name__)
 _PLANES, _SCORES = "standard_plane", "clips"
 _INFER_PARAMETERS = ("model", "device", "picture", "logging")
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 class UltrasoundLabelApp(MONAILabelApp):
@@ -76,8 +78,9 @@ class UltrasoundLabelApp(MONAILabelApp):
         return {_PLANES: PlaneTrainTask(self.folder)}
 
     def init_strategies(self) -> dict[str, Strategy]:
-        """All ways to choose the next clip."""
-        return {name: NextClip(name, self.folder) for name in STRATEGIES}
+        """All ways to choose the next clip; that of the server is the first, which clients offer first."""
+        names = sorted(STRATEGIES, key=lambda name: name != self.folder.settings["strategy"])
+        return {name: NextClip(name, self.folder) for name in names}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         """What the strategies go by."""
@@ -96,7 +99,9 @@ class UltrasoundLabelApp(MONAILabelApp):
 
         Raises:
             MONAILabelException: for a file anywhere else.
+            InputError: for parameters that cannot be used.
         """
+        _check_parameters(request)
         image = request.get("image")
         store = datastore or self.datastore()
         known = isinstance(image, str) and image in store.list_images()
@@ -119,11 +124,23 @@ class UltrasoundLabelApp(MONAILabelApp):
         return answer
 
     def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """Predict for many clips; MONAI Label's default of several GPUs stops where there is none."""
+        """Predict for many clips; one that cannot be read is reported, and the others go on.
+
+        MONAI Label's default of several GPUs stops where there is none. It keeps and prints all answers, which are
+        long; here they are short.
+        """
         gpus = torch.cuda.is_available()
         asked = {**request, "multi_gpu": bool(request.get("multi_gpu", gpus)) and gpus}
-        answer: dict[str, Any] = super().batch_infer(asked, datastore)
+        answer: dict[str, Any] = self._batch_infer(asked, datastore or self.datastore(), self._infer_one)
         return answer
+
+    def _infer_one(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
+        try:
+            return {"file": self.infer(request, datastore)["file"], "done": True}
+        except (InputError, MONAILabelException, OSError) as error:
+            problem = str(getattr(error, "msg", error))
+            print(f"left out {request['image']}: {problem}", flush=True)
+            return {"done": False, "problem": problem}
 
     def train(self, request: dict[str, Any]) -> dict[str, Any]:
         """Train, and score the clips by the new model in the same process."""
@@ -139,10 +156,21 @@ class UltrasoundLabelApp(MONAILabelApp):
 
     def _is_upload(self, image: Any) -> bool:
         """Whether a path lies where uploads and sessions do; their names are drawn by the server."""
-        if not isinstance(image, (str, os.PathLike)) or not str(image):
+        if not isinstance(image, (str, os.PathLike)) or not str(image) or "\0" in str(image):
             return False
         place = Path(image).resolve()
         allowed = (self.folder.uploads.resolve(), self.folder.sessions.resolve())
         return place.is_file() and any(root in place.parents for root in allowed)
 
 
+def _check_parameters(request: Mapping[str, Any]) -> None:
+    """Refuse what MONAI Label would stumble over; ``device`` may be a list, of which it takes the first."""
+    if not isinstance(request.get("model"), str):
+        raise InputError("model: give the name of a model.")
+    if str(request.get("logging", "INFO")).upper() not in _LEVELS:
+        raise InputError(f"logging: give one of {', '.join(_LEVELS)}.")
+    device = request.get("device") or None
+    device = device[0] if isinstance(device, list) else device
+    known = ("cuda", *training_devices())
+    if device is not None and not (isinstance(device, str) and name_to_device(device) in known):
+        raise InputError(f"device: is none of this machine's; give one of {', '.join(training_devices())}.")

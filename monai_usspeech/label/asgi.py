@@ -10,7 +10,7 @@ import contextlib
 import io
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,6 +54,7 @@ def create_app(folder: ServerFolder, guard: GuardSettings) -> Guard:
     logging.getLogger("timeloop").disabled = True  # it prints what it does on its own
     app_instance()  # here, so that an error about the folders is told in a sentence
     _check_form_values()
+    _check_answers()
     _answer_errors(label.app, folder)
     _live_with(label.app, folder)
     return Guard(label.app, guard)
@@ -76,8 +77,23 @@ def _check_form_values() -> None:
         module.json = checked
 
 
+def _check_answers() -> None:
+    """Have an answer that is asked for as a file and has none refused in a sentence."""
+    from monailabel.endpoints import infer
+
+    send = infer.send_response
+
+    def send_response(datastore: Any, result: dict[str, Any], output: Any, background_tasks: Any) -> Any:
+        if output == "image" and not (result.get("file") or result.get("label")):
+            raise InputError('output: there is no file; ask for output=json, or give the parameter "picture": true.')
+        return send(datastore, result, output, background_tasks)
+
+    infer.send_response = send_response
+
+
 def _answer_errors(app: Any, folder: ServerFolder) -> None:
     """Turn the errors that a request can bring about into answers of one sentence."""
+    from fastapi.exceptions import RequestValidationError
     from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException, MONAILabelException
     from starlette.exceptions import HTTPException
     from starlette.responses import JSONResponse
@@ -94,6 +110,7 @@ def _answer_errors(app: Any, folder: ServerFolder) -> None:
         LabelNotFoundException: lambda _, error: answer(404, error.msg),
         MONAILabelException: lambda _, error: answer(400, error.msg),
         InputError: lambda _, error: answer(400, str(error)),
+        RequestValidationError: lambda _, error: answer(422, _first_problem(error.errors())),
         HTTPException: lambda _, error: answer(
             400 if str(error.detail).startswith("Neither Image") else error.status_code, str(error.detail)
         ),
@@ -101,6 +118,10 @@ def _answer_errors(app: Any, folder: ServerFolder) -> None:
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, _as_coroutine(handler))
+
+
+def _first_problem(problems: Sequence[Any]) -> str:
+    return f"{problems[0]['loc'][-1]}: {problems[0]['msg'].lower()}."
 
 
 def _as_coroutine(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

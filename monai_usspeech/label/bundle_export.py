@@ -29,7 +29,8 @@ def export_bundle(
     """Write a bundle that holds one model.
 
     MONAI Label's stock app takes what a bundle does from its folder's name: it must hold "classification" for planes,
-    and anything else for gaze.
+    and anything else for gaze. The facts beside the weights are left behind but for the network's settings: they name
+    the subjects and files of the training, and a bundle is made to be given away.
 
     Args:
         model: weights of a downstream run with ``model.json`` beside them, or a bundle.
@@ -68,8 +69,7 @@ def export_bundle(
             shutil.copy(configs / name, staged / "configs" / name)
         shutil.copy(source / "LICENSE", staged / "LICENSE")
         shutil.copy(spec.weights, staged / "models" / "model.pt")
-        if provenance_path(spec.weights).is_file():
-            shutil.copy(provenance_path(spec.weights), staged / "models" / "model.json")
+        write_json(provenance_path(staged / "models" / "model.pt"), {"settings": spec.settings()})
         os.rename(staged, target)
     finally:
         shutil.rmtree(staged, ignore_errors=True)

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import logging.config
 import os
@@ -20,7 +21,7 @@ import secrets
 import signal
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,9 +30,9 @@ from monai_usspeech.data.files import InputError
 from monai_usspeech.label.asgi import create_app
 from monai_usspeech.label.bundle_export import export_bundle
 from monai_usspeech.label.guard_access import GuardSettings
-from monai_usspeech.label.selection import STRATEGIES
+from monai_usspeech.label.selection import DEFAULT_STRATEGY, STRATEGIES
 from monai_usspeech.label.server_folder import ServerFolder, make_server_folder
-from monai_usspeech.label.start_plan import StartPlan, bind_address, plan_start
+from monai_usspeech.label.start_plan import StartPlan, bind_address, is_loopback, plan_start
 from monai_usspeech.studies.lock import FolderBusyError, FolderLock
 
 __all__ = ["argument_parser", "label_environment", "main", "write_token"]
@@ -82,7 +83,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--fan_crop", default="true", help='true: find the fan; false: pictures are cropped; "[top,left,bottom,right]"')
     add("--frame_rate", type=float, default=10.0, help="frames a second to look at (default 10)")
     add("--fps", type=float, help="frames a second of files without a clock")
-    add("--strategy", choices=STRATEGIES, default="mixed", help="how the next clip is chosen")
+    add("--strategy", choices=STRATEGIES, default=DEFAULT_STRATEGY, help="how the next clip is chosen")
     add("--max_upload_mb", type=int, default=2048, help="largest file to take into the store (default 2048)")
     add("--max_request_mb", type=int, default=64, help="largest file to take with a request for inference (default 64)")
     token = actions.add_parser("token", help="write a token for --token_file")
@@ -150,14 +151,21 @@ def _start(arguments: argparse.Namespace) -> None:
     if importlib.util.find_spec("monailabel") is None:
         raise InputError("MONAI Label is not installed; install monai_usspeech[label] into an environment of its own.")
     make_server_folder(plan.app)
-    try:
-        lock = FolderLock(plan.app / _LOCK)
-    except FolderBusyError as error:
-        raise InputError(f"a server works in this folder already. {error}") from None
-    try:
+    with _locked(plan.app / _LOCK), _locked(plan.studies / f".monai_usspeech.{_LOCK}"):
         signal.signal(signal.SIGTERM, _terminate)
         with bind_address(plan.host, plan.port) as opened:
             _serve(plan, opened)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a folder for one server: of the server's own, and of the clips, whose labels have one history."""
+    try:
+        lock = FolderLock(path)
+    except FolderBusyError as error:
+        raise InputError(f"a server works in this folder already. {error}") from None
+    try:
+        yield
     finally:
         lock.release()
 
@@ -209,7 +217,7 @@ def _summary(plan: StartPlan, folder: ServerFolder, port: int) -> str:
 
 
 def _access(guard: GuardSettings, host: str) -> str:
-    who = "this computer only" if host in ("127.0.0.1", "localhost", "::1") else "the network"
+    who = "this computer only" if is_loopback(host) else "the network"
     return f"{who}, {'with the token' if guard.token else 'everybody on it'}"
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ __all__ = ["UltrasoundDatastore"]
 
 _INFO_LIMIT, _NAME_LENGTH = 64 << 10, 200
 # MONAI Label lays the facts about a clip over the answer of a strategy: these are the answer's own
-_ANSWER_KEYS = ("id", "path", "name", "ts", "frame", "uncertainty", "affinity", "distance", "rank", "why")
+_ANSWER_KEYS = (
+    *("id", "path", "name", "ts", "frame", "strategy", "chosen_by"),
+    *("uncertainty", "affinity", "distance", "rank", "why"),
+)
 
 
 class UltrasoundDatastore(FolderDatastore):
@@ -112,6 +116,9 @@ class UltrasoundDatastore(FolderDatastore):
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """Take a file into the folder, under an id that no clip has.
 
+        A label of that id which is left from a clip whose file somebody took away is none of this clip: it goes where
+        labels of removed clips go.
+
         Args:
             image_id: the id; empty: the file's name.
             image_filename: the file. One in the server's folder of uploads is moved, or removed when it is refused.
@@ -119,11 +126,12 @@ class UltrasoundDatastore(FolderDatastore):
 
         Raises:
             MONAILabelException: for an id that can be none, or is taken.
-            InputError: for a file that is no clip.
+            InputError: for a file that is no clip, or values under names that answers have.
         """
         source = Path(image_filename)
         try:
             info = _plain(image_info, "params")
+            _check_names(info, "params")
             clip = image_id or (split_clip_name(source.name) or ("", ""))[0]
             if not is_clip_id(clip):
                 raise MONAILabelException(MONAILabelError.INVALID_INPUT, f"image: the id may hold {ID_RULE}.")
@@ -134,6 +142,8 @@ class UltrasoundDatastore(FolderDatastore):
                     raise MONAILabelException(
                         MONAILabelError.INVALID_INPUT, f"image: there is a clip {clip} already; give another id."
                     )
+                for tag in LABEL_TAGS:
+                    self.label_files.remove(clip, tag)
                 target = self.root / f"{clip}{ending}"
                 self._move(source, target)
                 info.update(ts=int(time.time()), name=target.name)
@@ -167,19 +177,20 @@ class UltrasoundDatastore(FolderDatastore):
         """
         source, tag = Path(label_filename), tag_word(label_tag)
         try:
-            self.refresh()
-            clip = self.clip(image_id)
             info = _plain(label_info, "params")
-            if source.suffix.lower() != ".json":
-                raise InputError(
-                    f"{image_id}: a label here is a JSON file that names planes; drawn segments name none."
-                )
-            label = read_label(source, f"the label of {image_id}")
-            with FileLock(self._lock_file):
-                whole = self.label_files.save(image_id, tag, label, _person(info.get("client_id")))
-                info.update(ts=int(time.time()), name=f"{image_id}.json", revision=whole.revision)
-                clip.labels[tag] = DataModel(info=info, ext=".json")
-                self._update_datastore_file(lock=False)
+            with self._turn:
+                self.refresh()
+                clip = self.clip(image_id)
+                if source.suffix.lower() != ".json":
+                    raise InputError(
+                        f"{image_id}: a label here is a JSON file that names planes; drawn segments name none."
+                    )
+                label = read_label(source, f"the label of {image_id}")
+                with FileLock(self._lock_file):
+                    whole = self.label_files.save(image_id, tag, label, _person(info.get("client_id")))
+                    info.update(ts=int(time.time()), name=f"{image_id}.json", revision=whole.revision)
+                    clip.labels[tag] = DataModel(info=info, ext=".json")
+                    self._update_datastore_file(lock=False)
         finally:
             self._drop(source)
         return image_id
@@ -200,9 +211,7 @@ class UltrasoundDatastore(FolderDatastore):
         known = self.clip(image_id).image.info
         new = _plain(info, "info")
         served = new.pop("strategy", {})
-        taken = sorted(set(new) & set(_ANSWER_KEYS))
-        if taken or not isinstance(served, dict):
-            raise InputError(f"info: {', '.join(taken) or 'strategy'} is the server's own; give it another name.")
+        _check_names(new if isinstance(served, dict) else ["strategy"], "info")
         merged = {**known, **new, "strategy": {**known.get("strategy", {}), **served}}
         known.update(_plain(merged if merged["strategy"] else {**known, **new}, "info"))
         self._update_datastore_file()
@@ -235,6 +244,12 @@ def _person(name: Any) -> str | None:
     """The name of who sent a label, where it can be one."""
     fits = isinstance(name, str) and name.isprintable() and name.strip() and len(name) <= _NAME_LENGTH
     return name if fits else None
+
+
+def _check_names(names: Iterable[str], what: str) -> None:
+    taken = sorted(set(names) & set(_ANSWER_KEYS))
+    if taken:
+        raise InputError(f"{what}: {', '.join(taken)} is the server's own; give it another name.")
 
 
 def _plain(values: Any, what: str) -> dict[str, Any]:

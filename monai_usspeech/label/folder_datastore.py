@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -54,6 +55,7 @@ class FolderDatastore(LocalDatastore):
         self.label_files = LabelFiles(self.root, folder.history)
         self._seen: list[int] | None = None
         self._warned: set[str] = set()
+        self._turn = threading.RLock()
         try:
             super().__init__(str(self.root), extensions=[f"*{suffix}" for suffix in CLIP_SUFFIXES], auto_reload=False)
         except ValueError as error:
@@ -90,6 +92,11 @@ class FolderDatastore(LocalDatastore):
         if found is None:
             raise LabelNotFoundException(f"there is no {tag_word(tag)} label of {clip}.")
         return found
+
+    def refresh(self) -> None:
+        """Look at the folder; one thread at a time (batch inference saves its drafts from several)."""
+        with self._turn:
+            super().refresh()
 
     def refresh_if_changed(self) -> None:
         """Look at the folder when it may have changed."""

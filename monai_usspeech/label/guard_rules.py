@@ -121,6 +121,8 @@ _FLAG = _text(r"(?i:true|false|1|0)", "give true or false")
 _CLIP = Rule(is_clip_id, f"give the id of a clip: {ID_RULE}")
 _CLIP_OR_NONE = Rule(lambda value: value == "" or is_clip_id(value), _CLIP.wanted)
 _TAG = _words("final", "original")
+_WHICH = _words("all", "labeled", "unlabeled")
+_BESIDE = _text(r"(?i:false|0)", "leave it out: the server would answer nobody until it was done")
 _CHECKSUM = _text(r"(?:(?:SHA256|SHA512|MD5):)?[0-9a-fA-F]{32,128}", "give a checksum such as SHA256:0123...")
 
 _STATUS = Call({"all": _FLAG, "check_if_running": _FLAG})
@@ -208,16 +210,16 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "/train/",
-        {"GET": _STATUS, "DELETE": _NOTHING, "POST": Call({"run_sync": _FLAG}, body="json", keys=_TRAIN)},
+        {"GET": _STATUS, "DELETE": _NOTHING, "POST": Call({"run_sync": _BESIDE}, body="json", keys=_TRAIN)},
     ),
-    Route("/train/{name}", {"POST": Call({"run_sync": _FLAG, "enqueue": _FLAG}, body="json", keys=_TRAIN)}),
+    Route("/train/{name}", {"POST": Call({"run_sync": _BESIDE, "enqueue": _FLAG}, body="json", keys=_TRAIN)}),
     Route("/activelearning/{name}", {"POST": Call(body="json", keys=_NEXT)}),
     Route("/scoring/", {"GET": _STATUS, "DELETE": _NOTHING}),
-    Route("/scoring/{name}", {"POST": Call({"run_sync": _FLAG}, body="json", keys=_SCORE)}),
+    Route("/scoring/{name}", {"POST": Call({"run_sync": _BESIDE}, body="json", keys=_SCORE)}),
     Route("/batch/infer", {"GET": _STATUS, "DELETE": _NOTHING}),
     Route(
         "/batch/infer/{name}",
-        {"POST": Call({"images": _words("all", "labeled", "unlabeled"), "run_sync": _FLAG}, body="json", keys=_BATCH)},
+        {"POST": Call({"images": _WHICH, "run_sync": _BESIDE}, body="json", keys=_BATCH)},
     ),
     Route(
         "/session/",

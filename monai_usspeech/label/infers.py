@@ -201,7 +201,7 @@ class GazeInfer(ClipInfer):
         answer.update(
             frames=[int(number) for number in frames],
             times=[round(float(time), 4) for time in times],
-            peaks=gaze_peaks(laid),
+            peaks=gaze_peaks(laid, grid),
             fan_box=box,
             problems=problems,
         )
@@ -225,11 +225,12 @@ class GazeLevelsInfer(GazeInfer):
 
     def _volume(self, laid: torch.Tensor, density: torch.Tensor, grid: ClipGrid) -> tuple[np.ndarray, dict[str, Any]]:
         thresholds = level_thresholds(density).float()
-        levels = (laid[..., None] >= thresholds[:, None, None]).logical_and(laid[..., None] > 0).sum(dim=-1)
+        levels = (laid[..., None] >= thresholds[:, None, None]).logical_and(laid[..., None] > 0)
+        volume = levels.sum(dim=-1, dtype=torch.uint8).numpy()
         if len(laid) > 1:
-            return levels.numpy().astype(np.uint8), {}
+            return volume, {}
         elements = [
             {"label": name, "contours": level_outlines(laid[0].numpy(), float(thresholds[0, level - 1]), grid)}
             for name, level in GAZE_LEVELS.items()
         ]
-        return levels.numpy().astype(np.uint8), {"annotations": [{"annotation": {"elements": elements}}]}
+        return volume, {"annotations": [{"annotation": {"elements": elements}}]}

@@ -4,7 +4,8 @@
 """Where labels are kept: ``labels/TAG/ID.json`` in the studies folder, and what they replaced in the server's folder.
 
 Of a ``final`` label, which a person has saved, nothing is ever lost: each has a number, its revision, and whatever
-replaces or removes it moves it to ``history/ID/REVISION.json``. A label that was edited from an older revision than the
+replaces or removes it moves it to ``history/ID/REVISION.json`` (one that somebody put there by hand under a number that
+was given before gets the next number there). A label that was edited from an older revision than the
 one that is there is refused, so that of two people at one clip neither overwrites the other unseen. An ``original``
 label is a draft by a model, and is simply replaced.
 """
@@ -110,9 +111,11 @@ class LabelFiles:
                 ' leave out "revision" to replace it.'
             )
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with atomic_file(kept / f"{current}{_SUFFIX}") as file:
-            file.write(place.read_bytes())
-        return max(current, last) + 1
+        content, old = place.read_bytes(), kept / f"{current}{_SUFFIX}"
+        number = max(current, last) + 1 if old.is_file() and old.read_bytes() != content else current
+        with atomic_file(kept / f"{number}{_SUFFIX}") as file:  # a file put there by hand may bear an old number
+            file.write(content)
+        return max(number, last) + 1
 
 
 def _revision(path: Path) -> int | None:

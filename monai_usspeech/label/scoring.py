@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.exception import ImageNotFoundException
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from torch import nn
 
@@ -79,7 +80,7 @@ class ClipScoring(ScoringMethod):
                     path = datastore.get_image_uri(name)
                     score = score_clip(name, path, clip_reader(settings), plane, pretrained, stamps, device)
                     scores.write(score)
-                except InputError as error:
+                except (InputError, ImageNotFoundException, OSError) as error:  # it may be taken away meanwhile
                     result["failed"][name] = str(error)
                     _say(f"{number}/{len(due)} {name}: left out: {error}")
                 else:
@@ -95,7 +96,7 @@ class ClipScoring(ScoringMethod):
             return True
         try:
             return found.source != clip_stamp(datastore.get_image_uri(name), name)
-        except InputError:
+        except (InputError, ImageNotFoundException):
             return True  # said when it is read
 
 

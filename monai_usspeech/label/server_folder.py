@@ -31,7 +31,7 @@ from typing import Any
 
 from monai_usspeech.data.files import InputError, atomic_file, nearest_name, read_json, write_json
 from monai_usspeech.label.clip_folder import is_inside
-from monai_usspeech.label.selection import STRATEGIES
+from monai_usspeech.label.selection import DEFAULT_STRATEGY, STRATEGIES
 
 __all__ = ["SERVER_FILE", "ServerFolder", "make_server_folder"]
 
@@ -47,7 +47,7 @@ _DEFAULTS: dict[str, Any] = {
     "fan_crop": True,
     "frame_rate": 10.0,
     "fps": None,
-    "strategy": "mixed",
+    "strategy": DEFAULT_STRATEGY,
     "max_request_mb": 64,
     "max_upload_mb": 2048,
 }

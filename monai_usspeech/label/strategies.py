@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.exception import ImageNotFoundException
 from monailabel.interfaces.tasks.strategy import Strategy
 
 from monai_usspeech.data.files import InputError, read_json, write_json
@@ -31,6 +32,7 @@ SERVED_SECONDS = 20 * 60.0
 """For so long a clip that was shown counts as being worked on."""
 
 _DESCRIPTIONS = {
+    "uncertainty_diversity": "The clip most uncertain and most unlike the labelled ones, by rank",
     "mixed": "The clip most uncertain, most unlike the labelled ones, and whose speech fits best, by rank",
     "uncertainty": "The clip whose planes the model is least sure of",
     "diversity": "The clip most unlike those that are labelled",
@@ -140,7 +142,7 @@ class NextClip(Strategy):
             score = scores.get(name)
             try:
                 same = score is not None and score.source == clip_stamp(datastore.get_image_uri(name), name)
-            except InputError:
+            except (InputError, ImageNotFoundException):
                 same = False  # the file is gone or cannot be read: nothing is known of it
             found.append(score.candidate() if score is not None and same else CandidateClip(name))
         return found

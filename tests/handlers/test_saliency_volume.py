@@ -46,9 +46,24 @@ def test_a_peak_lies_where_the_map_has_it(step):
     assert abs((rows.mean() + 0.5) * step - (10 + 2.5 / 8 * 40)) <= step
     assert abs((columns.mean() + 0.5) * step - (20 + 5.5 / 8 * 80)) <= step
     assert row in rows and column in columns
-    assert gaze_peaks(laid[None]) == [
-        [pytest.approx((column + 0.5) / laid.shape[1], abs=1e-4), pytest.approx((row + 0.5) / laid.shape[0], abs=1e-4)]
-    ]
+    ((x, y),) = gaze_peaks(laid[None], grid(step))
+    assert [x * 120, y * 64] == pytest.approx([(column + 0.5) * step, (row + 0.5) * step], abs=0.02)
+
+
+def test_a_peak_is_a_share_of_the_picture_where_the_grid_reaches_beyond_it():
+    density = torch.zeros(1, 10, 10)
+    density[0, 9, 9] = 1  # centre: 95 of 100 pixels
+    over = grid(8, 100, 100)  # 13 grid pixels, 104 of the picture's
+    laid = on_grid(density, (0, 0, 100, 100), over)
+    ((x, y),) = gaze_peaks(laid, over)
+    assert x == y == pytest.approx(0.95, abs=0.04) and x == pytest.approx(11.5 * 8 / 100, abs=1e-4)
+
+
+def test_long_clips_get_larger_pixels(tmp_path):
+    make_video(tmp_path / "a.avi", n_frames=2, size=(320, 240))
+    for count, side in ((1000, 256), (12_000, 80)):
+        found = clip_grid(tmp_path / "a.avi", np.arange(count))
+        assert max(found.shape) <= side and count * np.prod(found.shape) <= 1.1 * 2**26
 
 
 def test_the_mean_over_the_crop_stays_one():
@@ -112,6 +127,29 @@ def test_a_volume_lies_where_the_clip_lies(tmp_path):
     lps = np.array(read.TransformIndexToPhysicalPoint((x, y, frame)))
     # grid pixel 7 covers picture pixels 14 and 15, whose middle is 14.5; grid frame 2 is frame 5
     np.testing.assert_allclose(lps * [-1, -1, 1], (affine @ [14.5, 22.5, 5, 1])[:3], atol=1e-5)
+
+
+@pytest.mark.parametrize("affine", [None, np.diag([0.5, 0.25, 2, 1]), np.diag([-0.5, -0.25, 2, 1])])
+@pytest.mark.parametrize("unit", ["unknown", "mm", "meter", "micron"])
+def test_a_volume_lies_where_viewers_put_the_clip(tmp_path, affine, unit):
+    image = nibabel.Nifti1Image(np.zeros((12, 8, 5), np.uint8), affine)
+    image.header["pixdim"][1:5] = 0.5, 0.25, 2.0, 0.1
+    image.header.set_xyzt_units(unit, "sec")
+    nibabel.save(image, tmp_path / "clip.nii")
+    write_volume(np.zeros((5, 8, 12), np.float32), clip_grid(tmp_path / "clip.nii", range(5)), tmp_path / "maps.nrrd")
+    clip, maps = (itk.imread(tmp_path / name) for name in ("clip.nii", "maps.nrrd"))
+    for corner in ((0, 0, 0), (11, 0, 0), (0, 7, 0), (11, 7, 4)):
+        places = [list(one.TransformIndexToPhysicalPoint(corner)) for one in (clip, maps)]
+        np.testing.assert_allclose(places[1], places[0], rtol=1e-5, atol=1e-9)
+
+
+def test_a_clip_whose_orientation_was_not_filled_in_gets_a_plain_grid(tmp_path):
+    image = nibabel.Nifti1Image(np.zeros((12, 8, 5), np.uint8), None)
+    image.header["sform_code"] = 1  # with rows of zeros
+    nibabel.save(image, tmp_path / "clip.nii")
+    placed = clip_grid(tmp_path / "clip.nii", range(5), fps=10)
+    np.testing.assert_array_equal(placed.own_affine, np.diag([-1.0, -1.0, 1.0, 1.0]))
+    write_volume(np.zeros((5, 8, 12), np.float32), placed, tmp_path / "maps.nrrd")
 
 
 def test_bytes_stay_bytes(tmp_path):

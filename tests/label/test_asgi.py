@@ -22,6 +22,7 @@ from monai_usspeech.data.files import InputError
 from monai_usspeech.label import asgi
 from monai_usspeech.label.guard import Guard
 from monai_usspeech.label.guard_access import GuardSettings
+from monai_usspeech.label.selection import STRATEGIES
 from monai_usspeech.label.server_folder import ServerFolder
 from tests.label.asgi_client import call_app, form
 
@@ -131,6 +132,71 @@ def test_no_parameter_of_an_inference_is_a_path(app, folder):
             app, "POST", "/infer/standard_plane", "image=a", **form({"params": json.dumps({"image": image})})
         )
         assert answer.status == 400, answer.body
+
+
+@pytest.mark.parametrize(
+    "params, said",
+    [
+        ({"device": "toaster"}, "device: "),
+        ({"device": 3}, "device: "),
+        ({"device": [3]}, "device: "),
+        ({"logging": "loud"}, "logging: "),
+        ({"logging": 3}, "logging: "),
+        ({"model": 3}, "model: "),
+        ({"model": ["standard_plane"]}, "model: "),
+        ({"image": "a\0b"}, "no such clip"),
+        ({"image": 3}, "no such clip"),
+    ],
+)
+def test_parameters_that_cannot_be_used_are_said(app, params, said):
+    answer = call_app(app, "POST", "/infer/standard_plane", "image=a", **form({"params": json.dumps(params)}))
+    assert answer.status == 400 and said in answer.detail
+
+
+def test_a_form_that_lacks_its_file_is_said(app):
+    for path, name in (("/datastore/label", "label"), ("/datastore/image", "file")):
+        answer = call_app(app, "PUT", path, "image=b", **form({"params": "{}"}))
+        assert answer.status == 422 and answer.detail == f"{name}: field required."
+
+
+def test_an_answer_without_a_file_is_not_sent_as_one(app, monkeypatch):
+    from monailabel.interfaces.utils.app import app_instance
+
+    none = {"label": None, "tag": "original", "file": None, "params": {"prediction": []}}
+    monkeypatch.setattr(app_instance(), "infer", lambda request: none)
+    sent = form({"params": "{}"})
+    answer = call_app(app, "POST", "/infer/standard_plane", "image=a&output=image", **sent)
+    assert answer.status == 400 and answer.detail.startswith("output: there is no file")
+    for output in ("json", "all"):
+        answer = call_app(app, "POST", "/infer/standard_plane", f"image=a&output={output}", **sent)
+        assert answer.status == 200 and answer.json == none["params"]
+
+
+def test_one_clip_does_not_end_a_batch_and_its_answers_are_short(app, monkeypatch, capsys):
+    from monailabel.interfaces.utils.app import app_instance
+
+    label = app_instance()
+
+    def infer(request, datastore=None):
+        if request["image"] == "a":
+            raise InputError("a: no fan")
+        return {"file": None, "params": {"timeline": [0] * 1000}}
+
+    monkeypatch.setattr(label, "infer", infer)
+    asked = {"model": "standard_plane", "images": ["a", "b"], "max_workers": 1, "device": "cpu", "logging": "WARNING"}
+    result = label.batch_infer(asked)
+    assert result["a"] == {"done": False, "problem": "a: no fan"} and result["b"]["done"]
+    assert len(json.dumps(result)) < 200 and "left out a: a: no fan" in capsys.readouterr().out
+
+
+def test_the_servers_strategy_is_the_first_that_clients_are_offered(app, monkeypatch):
+    from monailabel.interfaces.utils.app import app_instance
+
+    label = app_instance()
+    for strategy in ("diversity", "mixed"):
+        monkeypatch.setitem(label.folder.settings, "strategy", strategy)
+        names = list(label.init_strategies())
+        assert names[0] == strategy and set(names) == set(STRATEGIES)
 
 
 def test_a_label_is_kept_and_read_back(app, folder):

@@ -32,7 +32,11 @@ def weights(folder: Path, task: str, mode: str = "finetune") -> Path:
         network = SaliencyNet("se_resnext_small", map_size=(16, 24), freeze=mode == "probe")
     else:
         network = FrameClassifier("se_resnext_small", freeze=mode == "probe")
-    write_weights(folder / "model.pt", network.state_dict(), {"subjects": [], "settings": settings})
+    write_weights(
+        folder / "model.pt",
+        network.state_dict(),
+        {"subjects": ["p-secret"], "settings": {**settings, "train_subjects": ["p-secret"]}},
+    )
     return folder / "model.pt"
 
 
@@ -45,6 +49,7 @@ def test_a_bundle_holds_the_same_network(tmp_path, task, name, mode):
     image = torch.rand(2, 1, 48, 48)
     torch.testing.assert_close(first(image), second(image))
     assert (again.task, again.size, again.frame_mean, again.map_size) == (task, 48, 0.4, spec.map_size)
+    assert not any("p-secret" in file.read_text() for file in made.rglob("*.json"))  # nobody of the training is named
     metadata = json.loads((made / "configs/metadata.json").read_text())
     assert metadata["network_data_format"]["outputs"]["pred"]["num_channels"] == (14 if task == "standard_plane" else 1)
 

@@ -226,8 +226,12 @@ def test_one_server_to_a_folder_and_one_to_a_port(studies, model):
     lock = FolderLock(app / "server.lock")
     with pytest.raises(SystemExit, match="a server works in this folder already"):
         main([*words, "0"])
-    assert not (app / "server.json").exists()
     lock.release()
+    assert not (app / "server.json").exists()
+    clips = FolderLock(studies / ".monai_usspeech.server.lock")
+    with pytest.raises(SystemExit, match="a server works in this folder already"):
+        main([*words, "0", "--app", str(studies.parent / "other")])
+    clips.release()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from PIL import Image
 from monai_usspeech.data.files import InputError
 from monai_usspeech.label.datastore import UltrasoundDatastore
 from monai_usspeech.label.server_folder import ServerFolder
+
+LABEL = json.dumps({"schema": 1, "clip": {"class": "femur"}})
 
 
 def picture(path: Path) -> Path:
@@ -185,6 +188,32 @@ def test_what_another_process_drafts_is_seen(place):
     assert place.open().get_image_info("b")["seen"] is True
 
 
+def test_drafts_that_several_threads_save_keep_what_is_known_of_them(place, monkeypatch):
+    store = place.open()
+    inside, most = 0, 0
+    look = store._reconcile_datastore
+
+    def watched() -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.01)
+        look()
+        inside -= 1
+
+    monkeypatch.setattr(store, "_reconcile_datastore", watched)
+
+    def save(clip: str) -> None:
+        store.list_images()
+        store.save_label(clip, str(place.upload(f"{clip}.json", LABEL)), "original", {"model": clip})
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(save, "abc"))
+    assert most == 1
+    known = place.open()
+    assert [known.get_label_info(clip, "original")["model"] for clip in "abc"] == ["a", "b", "c"]
+
+
 def test_a_clip_is_taken_in_under_its_id(place):
     store = place.open()
     source = place.upload("tmpabc.clip.v1.png")
@@ -195,6 +224,26 @@ def test_a_clip_is_taken_in_under_its_id(place):
     mine = picture(place.root / "mine.png")
     store.add_image("", str(mine), {})
     assert mine.is_file() and (place.studies / "mine.png").is_file()  # only uploads are taken away
+
+
+@pytest.mark.parametrize("name", ["id", "frame", "path", "why", "strategy", "chosen_by"])
+def test_a_clip_does_not_bring_what_answers_are_made_of(place, name):
+    store = place.open()
+    before = place.files()
+    with pytest.raises(InputError, match=f"params: {name} is the server's own"):
+        store.add_image("new", str(place.upload("tmpx.png")), {name: "x"})
+    assert place.files() == before and "new" not in store.list_images()
+
+
+def test_a_new_clip_does_not_inherit_the_label_of_one_that_was_taken_away(place):
+    store = place.open()
+    for tag in ("final", "original"):
+        store.save_label("a", str(place.label()), tag, {})
+    (place.studies / "a.png").unlink()
+    assert store.add_image("a", str(place.upload("tmpx.png")), {}) == "a"
+    assert store.get_labeled_images() == [] and store.json()["objects"]["a"]["labels"] == {}
+    assert place.open().get_labeled_images() == []
+    assert (place.folder.history / "a" / "1.json").is_file()
 
 
 @pytest.mark.parametrize("clip", ["a", "b", "../x", "x/y", "..", "x" * 201, ".x"])

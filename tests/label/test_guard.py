@@ -78,7 +78,7 @@ def test_what_clients_call_passes():
         ("POST", "/train/standard_plane", ""),
         ("POST", "/activelearning/mixed", ""),
         ("GET", "/scoring/", "all=false"),
-        ("POST", "/scoring/clips", "run_sync=true"),
+        ("POST", "/scoring/clips", "run_sync=false"),
         ("DELETE", "/scoring/", ""),
         ("POST", "/batch/infer/standard_plane", "images=unlabeled"),
         ("GET", "/batch/infer", ""),
@@ -213,6 +213,10 @@ def test_a_tag_is_one_of_two_words(tag):
         ("HEAD", "/datastore/image", "image=x&check_sum=../x", "check_sum"),
         ("GET", "/train/", "all=maybe", "all"),
         ("POST", "/batch/infer/m", "images=../x", "images"),
+        ("POST", "/train/m", "run_sync=true", "run_sync: leave it out"),
+        ("POST", "/train/", "run_sync=1", "run_sync: leave it out"),
+        ("POST", "/scoring/m", "run_sync=True", "run_sync: leave it out"),
+        ("POST", "/batch/infer/m", "run_sync=true", "run_sync: leave it out"),
     ],
 )
 def test_parameters_are_those_of_the_route(method, path, query, said):

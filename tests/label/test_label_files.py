@@ -76,6 +76,17 @@ def test_a_file_put_there_by_hand_counts_as_a_label(files):
     assert (files.history / "a" / "2.json").read_text() == "damaged"
 
 
+def test_an_old_number_given_by_hand_overwrites_nothing_in_the_history(files):
+    for plane in ("femur", "lips", "kidneys"):
+        files.save("a", "final", label(plane))
+    files.path("a", "final").write_text(json.dumps({"schema": 1, "clip": {"class": "abdomen"}, "revision": 1}))
+    assert files.save("a", "final", label("LVOT")).revision == 4
+    assert history(files) == {"1.json": "femur", "2.json": "lips", "3.json": "abdomen"}
+    files.path("a", "final").write_bytes((files.history / "a" / "1.json").read_bytes())  # the old one itself
+    assert files.save("a", "final", label("lips")).revision == 4
+    assert history(files) == {"1.json": "femur", "2.json": "lips", "3.json": "abdomen"}
+
+
 def test_who_said_so(files):
     assert files.save("a", "final", label("femur"), "anna").annotator == "anna"
     assert files.save("a", "final", label("femur", annotator="berta"), "anna").annotator == "berta"

@@ -12,6 +12,8 @@ import pytest
 
 pytest.importorskip("monailabel")
 
+from monailabel.interfaces.exception import ImageNotFoundException
+
 from monai_usspeech.data.files import InputError
 from monai_usspeech.label.score_files import ScoreFolder
 from monai_usspeech.label.scoring import ClipScoring
@@ -55,6 +57,23 @@ def test_a_broken_clip_is_told_and_the_others_go_on(study, capsys):
     assert result["scored"] == 3 and list(result["failed"]) == ["b"] and "b.mp4" in result["failed"]["b"]
     assert "b: left out" in capsys.readouterr().out
     json.dumps(result)  # the server prints it
+
+
+def test_a_clip_that_is_taken_away_meanwhile_does_not_end_the_scoring(study, monkeypatch):
+    clips, folder = study
+    publish_planes(folder)
+    there = clips.get_image_uri
+
+    def gone(name: str) -> str:
+        if name == "a":
+            raise ImageNotFoundException("there is no such clip.")
+        return there(name)
+
+    monkeypatch.setattr(clips, "get_image_uri", gone)
+    for scored in (3, 0):
+        result = ClipScoring(folder)({"device": "cpu"}, clips)
+        assert result["scored"] == scored and result["failed"] == {"a": "there is no such clip."}
+    json.dumps(result)
 
 
 def test_scores_of_a_clip_that_is_gone_go_too(study):

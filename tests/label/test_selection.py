@@ -195,4 +195,4 @@ def test_the_choice_does_not_depend_on_the_order_of_the_list():
 )
 def test_what_means_nothing_is_refused(arguments: dict, said: str):
     with pytest.raises(InputError, match=said):
-        choose_clip(clips_of(0, 3), **arguments)
+        choose_clip(clips_of(0, 3), **{"strategy": "mixed", **arguments})

@@ -51,7 +51,12 @@ def test_settings_come_back(folder, tmp_path):
     read = ServerFolder.read(str(folder.path)).settings
     assert read == made.settings
     assert read["models"] == {"standard_plane": None, "gaze_saliency": "/w/model.pt"}
-    assert (read["fan_crop"], read["fps"], read["strategy"], read["frame_rate"]) == ([1, 2, 30, 40], 25, "mixed", 10.0)
+    assert (read["fan_crop"], read["fps"], read["strategy"], read["frame_rate"]) == (
+        [1, 2, 30, 40],
+        25,
+        "uncertainty_diversity",
+        10.0,
+    )
 
 
 def test_starting_again_keeps_what_is_there(folder, tmp_path):

@@ -12,6 +12,8 @@ import pytest
 
 pytest.importorskip("monailabel")
 
+from monailabel.interfaces.exception import ImageNotFoundException
+
 from monai_usspeech.data.files import InputError
 from monai_usspeech.label.score_files import ClipScore, ScoreFolder, clip_reader, clip_stamp, weights_stamp
 from monai_usspeech.label.selection import STRATEGIES
@@ -100,6 +102,19 @@ def test_scores_of_another_file_or_model_do_not_count(study):
     assert NextClip("uncertainty", folder)({}, clips)["id"] == "d"
 
 
+def test_a_clip_that_is_taken_away_meanwhile_counts_as_unscored(study, monkeypatch):
+    clips, folder = study
+    there = clips.get_image_uri
+
+    def gone(name: str) -> str:
+        if name == "b":
+            raise ImageNotFoundException("there is no such clip.")
+        return there(name)
+
+    monkeypatch.setattr(clips, "get_image_uri", gone)
+    assert NextClip("uncertainty", folder)({}, clips)["id"] == "c"
+
+
 def test_without_scores_it_is_the_first_and_says_so(study):
     clips, folder = study
     for file in folder.scores.glob("*.json"):
@@ -124,5 +139,5 @@ def test_what_was_shown_is_forgotten_in_time(tmp_path):
 
 
 def test_an_unknown_name_is_refused(study):
-    with pytest.raises(InputError, match="none of mixed"):
+    with pytest.raises(InputError, match="is none of"):
         NextClip("best", study[1])
