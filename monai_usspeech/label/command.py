@@ -199,7 +199,7 @@ def _summary(plan: StartPlan, folder: ServerFolder, port: int) -> str:
     """What a person is told at the start."""
     host = f"[{plan.host}]" if ":" in plan.host else plan.host
     left_out = f" ({len(plan.problems)} left out)" if plan.problems else ""
-    trained = folder.models / "standard_plane.pt"
+    trained = folder.trained("standard_plane")
     models = plan.settings["models"]
     planes = models["standard_plane"] or "none yet: label some clips and train"
     if trained.is_file():

@@ -74,24 +74,25 @@ class ClipInfer(BasicInferTask):
     """
 
     def __init__(self, folder: ServerFolder, name: str, type: InferType, labels: dict[str, int], description: str):
-        given = folder.settings["models"].get(name)
-        paths = [*([str(given)] if given else []), str(folder.models / f"{name}.pt")]
-        super().__init__(paths, None, type, labels, dimension=3, description=description)
-        self.folder = folder
+        super().__init__(None, None, type, labels, dimension=3, description=description)
+        self.folder, self.name = folder, name
         self._loaded: dict[str, _Loaded] = {}
+
+    def get_path(self, validate: bool = True) -> str | None:
+        """The weights in use, or None."""
+        found = self.folder.weights(self.name)
+        return None if found is None else str(found)
+
+    def is_valid(self) -> bool:
+        """Whether there are weights."""
+        return self.get_path() is not None
 
     def pre_transforms(self, data: dict[str, Any] | None = None) -> Sequence[Callable]:
         """Read the clip as uint8 ``[1, T, size, size]``; the model is chosen here, for the whole request."""
         assert data is not None
         loaded = self._model(str(data["device"]))
         data["loaded"] = loaded
-        settings = self.folder.settings
-        reader = FanVideoReader(
-            size=loaded.spec.size,
-            fan_crop=settings["fan_crop"],
-            frame_rate=settings["frame_rate"],
-            fps=settings["fps"],
-        )
+        reader = FanVideoReader(size=loaded.spec.size, **self.folder.reader)
         # an instance is taken too, whatever the types of its arguments say
         return [LoadImaged("image", reader=reader, dtype=None, image_only=True)]  # type: ignore[arg-type]
 
@@ -117,7 +118,7 @@ class ClipInfer(BasicInferTask):
     def _model(self, device: str) -> _Loaded:
         path = self.get_path()
         if path is None:
-            raise InputError(f"{self.path[-1]}: there is no such model yet. Train it first, or start with its weights.")
+            raise InputError(f"{self.name}: there is no such model yet. Train it first, or start with its weights.")
         found = os.stat(path)
         stamp = (found.st_mtime_ns, found.st_size)
         held = self._loaded.get(device)

@@ -76,8 +76,7 @@ def train_planes(
         raise InputError(f"there is no label to train on: submit labels (tag final) first. {first}".strip())
     _check_classes({plane for clip in clips for plane in clip.label.planes})
     print(f"reading {len(clips)} labelled clips", flush=True)
-    settings = folder.settings
-    reader = FanVideoReader(start.spec.size, settings["fan_crop"], settings["frame_rate"], fps=settings["fps"])
+    reader = FanVideoReader(start.spec.size, **folder.reader)
     frames, unread = read_labelled_frames(clips, reader)
     problems.update(unread)
     for clip, why in problems.items():
@@ -91,7 +90,7 @@ def train_planes(
         network, scores = _run(start, request, train, validation, where)
         facts = training_facts(start, request, train, validation, scores)
         facts["training"].update(left_out=problems, seconds=round(time.monotonic() - began, 1))
-        publish(folder.models / "standard_plane.pt", network, facts)
+        publish(folder.trained("standard_plane"), network, facts)
     print(f"done: {facts['training']['note']}", flush=True)
     return facts
 

@@ -27,10 +27,8 @@ __all__ = [
     "SCORE_SCHEMA",
     "ClipScore",
     "ScoreFolder",
-    "clip_reader",
     "clip_stamp",
     "largest_group",
-    "server_weights",
     "sound_beside",
     "weights_stamp",
 ]
@@ -197,24 +195,6 @@ def weights_stamp(path: str | os.PathLike | None) -> str | None:
     except OSError:
         return None
     return f"{facts.st_size}:{facts.st_mtime_ns}"
-
-
-def server_weights(settings: Mapping[str, Any], models: Path) -> dict[str, Path | None]:
-    """The weights that clips are scored by: ``plane``, what was trained here before what was given, and ``pretrained``.
-
-    Args:
-        settings: of the server.
-        models: the folder of what was trained here.
-    """
-    trained, given = models / "standard_plane.pt", settings["models"].get("standard_plane")
-    plane = trained if trained.is_file() else None if given is None else Path(given)
-    pretrained = settings.get("pretrained")
-    return {"plane": plane, "pretrained": None if pretrained is None else Path(pretrained)}
-
-
-def clip_reader(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """How the server reads clips: ``fan_crop``, ``frame_rate``, ``fps``."""
-    return {name: settings[name] for name in ("fan_crop", "frame_rate", "fps")}
 
 
 def largest_group(scores: Mapping[str, ClipScore], current: Mapping[str, str | None]) -> dict[str, ClipScore]:

@@ -20,9 +20,7 @@ from monai_usspeech.label.model_files import ModelSpec, PretrainedSpec, load_mod
 from monai_usspeech.label.score_files import (
     ClipScore,
     ScoreFolder,
-    clip_reader,
     clip_stamp,
-    server_weights,
     weights_stamp,
 )
 from monai_usspeech.label.server_folder import ServerFolder
@@ -58,8 +56,7 @@ class ClipScoring(ScoringMethod):
             ``scored`` and ``fresh``, how many; ``failed``, why by clip; ``removed``, clips that are gone; ``seconds``.
         """
         began = time.monotonic()
-        settings = self.folder.settings
-        weights = server_weights(settings, self.folder.models)
+        weights = {"plane": self.folder.weights("standard_plane"), "pretrained": self.folder.pretrained}
         stamps = {name: weights_stamp(path) for name, path in weights.items()}
         names = sorted(datastore.list_images())
         scores = ScoreFolder(self.folder.scores)
@@ -78,7 +75,7 @@ class ClipScoring(ScoringMethod):
             for number, name in enumerate(due, start=1):
                 try:
                     path = datastore.get_image_uri(name)
-                    score = score_clip(name, path, clip_reader(settings), plane, pretrained, stamps, device)
+                    score = score_clip(name, path, self.folder.reader, plane, pretrained, stamps, device)
                     scores.write(score)
                 except (InputError, ImageNotFoundException, OSError) as error:  # it may be taken away meanwhile
                     result["failed"][name] = str(error)
@@ -92,7 +89,7 @@ class ClipScoring(ScoringMethod):
 
     def _is_due(self, name: str, scores: ScoreFolder, stamps: dict[str, str | None], datastore: Datastore) -> bool:
         found = scores.read(name)
-        if found is None or found.models != stamps or found.reader != clip_reader(self.folder.settings):
+        if found is None or found.models != stamps or found.reader != self.folder.reader:
             return True
         try:
             return found.source != clip_stamp(datastore.get_image_uri(name), name)

@@ -136,6 +136,26 @@ class ServerFolder:
         """Weights of the models trained here."""
         return self.path / "model"
 
+    def trained(self, name: str) -> Path:
+        """Where the weights of a model are that was trained here; the file need not be there."""
+        return self.models / f"{name}.pt"
+
+    def weights(self, name: str) -> Path | None:
+        """The weights in use of a model: trained here, else those that the server was started with, else None."""
+        trained, given = self.trained(name), self.settings["models"].get(name)
+        return trained if trained.is_file() else None if given is None else Path(given)
+
+    @property
+    def pretrained(self) -> Path | None:
+        """The self-supervised weights that the server was started with."""
+        given = self.settings["pretrained"]
+        return None if given is None else Path(given)
+
+    @property
+    def reader(self) -> dict[str, Any]:
+        """How clips are read: ``fan_crop``, ``frame_rate`` and ``fps`` of ``FanVideoReader``."""
+        return {name: self.settings[name] for name in ("fan_crop", "frame_rate", "fps")}
+
     @property
     def scores(self) -> Path:
         """What is known of each clip, ``ID.json``."""

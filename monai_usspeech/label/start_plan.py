@@ -21,6 +21,7 @@ from monai_usspeech.data.files import InputError
 from monai_usspeech.label.clip_folder import CLIP_SUFFIXES, clip_files
 from monai_usspeech.label.guard_access import GuardSettings
 from monai_usspeech.label.model_files import load_model, load_stream
+from monai_usspeech.label.server_folder import ServerFolder
 
 __all__ = ["StartPlan", "bind_address", "is_loopback", "plan_start", "read_token"]
 
@@ -68,7 +69,7 @@ def plan_start(arguments: Namespace) -> StartPlan:
     app = Path(os.path.abspath(arguments.app)) if arguments.app else studies / _APP
     if app == studies or app in studies.parents:
         raise InputError(f"--app {app}: is the folder of the clips or above it; give one of the server's own.")
-    trained = app / "model" / "standard_plane.pt"
+    trained = ServerFolder(app).trained("standard_plane")
     if arguments.model is None and arguments.pretrained is None and not trained.is_file():
         raise InputError(
             "without a model the server can only train one, and that starts from pretrained weights: give --model"

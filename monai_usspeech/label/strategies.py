@@ -20,7 +20,6 @@ from monai_usspeech.label.score_files import (
     ScoreFolder,
     clip_stamp,
     largest_group,
-    server_weights,
     weights_stamp,
 )
 from monai_usspeech.label.selection import STRATEGIES, CandidateClip, choose_clip
@@ -134,7 +133,7 @@ class NextClip(Strategy):
     def _candidates(self, datastore: Datastore) -> list[CandidateClip]:
         """All clips, with those scores that can be compared and are of the files that are there."""
         names = datastore.list_images()
-        weights = server_weights(self.folder.settings, self.folder.models)
+        weights = {"plane": self.folder.weights("standard_plane"), "pretrained": self.folder.pretrained}
         stamps = {name: weights_stamp(path) for name, path in weights.items()}
         scores = largest_group(ScoreFolder(self.folder.scores).read_all(names), stamps)
         found = []

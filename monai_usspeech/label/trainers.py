@@ -62,7 +62,7 @@ class PlaneTrainTask(TrainTask):
     def stats(self) -> dict[str, Any]:
         """What the last training was: when, on how many labels of which class, and its scores; empty before it."""
         try:
-            training = read_facts(self.folder.models / "standard_plane.pt").get("training")
+            training = read_facts(self.folder.trained("standard_plane")).get("training")
         except InputError as error:
             return {"problem": str(error)}
         return _shown(training) if isinstance(training, dict) else {}
@@ -86,9 +86,8 @@ class PlaneTrainTask(TrainTask):
         return _shown(facts["training"])
 
     def _starts(self) -> list[str]:
-        settings = self.folder.settings
-        model = (self.folder.models / "standard_plane.pt").is_file() or settings["models"].get("standard_plane")
-        there = {"model": bool(model), "pretrained": settings["pretrained"] is not None}
+        weights = {"model": self.folder.weights("standard_plane"), "pretrained": self.folder.pretrained}
+        there = {name: path is not None for name, path in weights.items()}
         return [name for name in TRAINING_STARTS if there[name]]
 
 

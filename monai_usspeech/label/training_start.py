@@ -49,9 +49,7 @@ def choose_start(folder: ServerFolder, request: TrainingRequest) -> TrainingStar
     Raises:
         InputError: when there is nothing, or not what was asked for.
     """
-    published, given = folder.models / f"{_TASK}.pt", folder.settings["models"].get(_TASK)
-    model = published if published.is_file() else given
-    pretrained = folder.settings["pretrained"]
+    model, pretrained = folder.weights(_TASK), folder.pretrained
     kind = request.start or ("model" if model is not None else "pretrained")
     if kind == "pretrained":
         if pretrained is None:

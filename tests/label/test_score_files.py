@@ -16,7 +16,6 @@ from monai_usspeech.label.score_files import (
     ScoreFolder,
     clip_stamp,
     largest_group,
-    server_weights,
     weights_stamp,
 )
 
@@ -110,16 +109,6 @@ def test_scores_of_two_models_are_not_mixed():
     assert set(largest_group(scores, old)) == {"b", "c"}
     scores["e"] = score("e", models=new, reader={"fan_crop": False})
     assert set(largest_group(scores, new)) == {"a", "d"} and largest_group({}, new) == {}
-
-
-def test_what_was_trained_here_goes_before_what_was_given(tmp_path):
-    settings = {"models": {"standard_plane": "/given/model.pt"}, "pretrained": None}
-    given = server_weights(settings, tmp_path)
-    assert str(given["plane"]) == "/given/model.pt" and given["pretrained"] is None
-    (tmp_path / "standard_plane.pt").write_bytes(b"w")
-    trained = server_weights(settings, tmp_path)["plane"]
-    assert trained == tmp_path / "standard_plane.pt"
-    assert server_weights({"models": {}, "pretrained": "/p.pt"}, tmp_path / "none")["plane"] is None
 
 
 def test_weights_in_a_bundle_are_known_too(tmp_path):

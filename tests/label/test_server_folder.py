@@ -40,6 +40,15 @@ def test_main_imports_the_app_and_nothing_else(folder):
     assert [name.name for name in statement.names] == ["UltrasoundLabelApp"]
 
 
+def test_what_was_trained_here_goes_before_what_was_given(tmp_path):
+    models = {"standard_plane": "/given/model.pt"}
+    made = ServerFolder.create(tmp_path / "app", {"studies": str(tmp_path), "models": models, "pretrained": "/p.pt"})
+    assert str(made.weights("standard_plane")) == "/given/model.pt" and str(made.pretrained) == "/p.pt"
+    assert made.weights("gaze_saliency") is None
+    made.trained("standard_plane").write_bytes(b"w")
+    assert made.weights("standard_plane") == made.trained("standard_plane") == made.models / "standard_plane.pt"
+
+
 def test_settings_come_back(folder, tmp_path):
     settings = {
         "studies": str(tmp_path),

@@ -15,7 +15,7 @@ pytest.importorskip("monailabel")
 from monailabel.interfaces.exception import ImageNotFoundException
 
 from monai_usspeech.data.files import InputError
-from monai_usspeech.label.score_files import ClipScore, ScoreFolder, clip_reader, clip_stamp, weights_stamp
+from monai_usspeech.label.score_files import ClipScore, ScoreFolder, clip_stamp, weights_stamp
 from monai_usspeech.label.selection import STRATEGIES
 from monai_usspeech.label.strategies import SERVED_SECONDS, NextClip, ServedClips
 from tests.label.label_study import ClipList, make_server
@@ -41,7 +41,7 @@ def write_score(folder, clips, name: str, number: int, **changed) -> None:
         "id": name,
         "source": clip_stamp(clips.get_image_uri(name), name),
         "models": {"plane": weights_stamp(folder.models / "standard_plane.pt"), "pretrained": None},
-        "reader": clip_reader(folder.settings),
+        "reader": folder.reader,
         "frames": 3,
         "uncertainty": UNCERTAINTY[name],
         "uncertain_frame": 10 + number,
