@@ -36,10 +36,10 @@ bundle-model: $(VENV)/installed
 	cp $(DEMO)/bundle/run/model.pt bundle/models/model.pt
 
 test: $(VENV)/installed-test lint
-	$(BIN)/python -m pytest -q -m "slow or not slow"
+	$(BIN)/python -m pytest -q -m "slow or not slow" --ignore tests/label
 	$(MAKE) label-test
 
-# The MONAI Label server, in the environment that it needs. The tests of tests/label that need none ran above, too.
+# The MONAI Label server, in the environment that it needs. The fast run has those of its tests that need none.
 label-test: $(LABEL_VENV)/installed
 	$(LABEL_VENV)/bin/python -m pytest -q -m "slow or not slow" tests/label
 
