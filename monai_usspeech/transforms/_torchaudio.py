@@ -21,7 +21,9 @@ from torch import Tensor
 
 __all__ = ["power_spectrogram", "require_torchaudio"]
 
-_LAST_TORCHAUDIO = (2, 11)  # torchaudio's last release; it declares no torch requirement, so pip cannot choose the pair
+# The newest pair that loads: torchaudio 2.11.1 was built for a later torch than 2.11, and declares no torch requirement,
+# so pip cannot choose.
+_LAST_TORCH, _LAST_TORCHAUDIO = (2, 11), "2.11.0"
 
 
 def require_torchaudio() -> Any:
@@ -75,11 +77,12 @@ def power_spectrogram(wave: Tensor, window: Tensor, n_fft: int, hop_length: int,
 def _explain(failure: Exception) -> str:
     torch_version, torchaudio_version = _installed("torch"), _installed("torchaudio")
     minor = _minor(torch_version)
-    if minor is not None and minor <= _LAST_TORCHAUDIO:
+    if minor is not None and minor < _LAST_TORCH:
         advice = f"pip install 'torchaudio=={minor[0]}.{minor[1]}.*'"
+    elif minor == _LAST_TORCH:
+        advice = f"pip install 'torchaudio=={_LAST_TORCHAUDIO}'"
     else:
-        last = "{}.{}.*".format(*_LAST_TORCHAUDIO)
-        advice = f"pip install 'torch=={last}' 'torchaudio=={last}'"
+        advice = "pip install 'torch=={}.{}.*' 'torchaudio=={}'".format(*_LAST_TORCH, _LAST_TORCHAUDIO)
     return (
         f"Speech spectrograms need torchaudio, and torchaudio {torchaudio_version} does not load beside torch "
         f"{torch_version} ({type(failure).__name__}: {failure}). Install a pair of the same release and the same build "

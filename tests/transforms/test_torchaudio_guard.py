@@ -50,16 +50,16 @@ def test_every_failure_names_the_installed_pair_and_the_remedy(
     assert f"{kind}: {FAILURES[kind]}" in message
     assert f"torch {metadata.version('torch')}" in message
     assert f"torchaudio {metadata.version('torchaudio')}" in message
-    assert "pip install 'torchaudio==" in message or "'torch==2.11.*' 'torchaudio==2.11.*'" in message
+    assert "pip install 'torchaudio==" in message or "'torch==2.11.*' 'torchaudio==2.11.0'" in message
 
 
 @pytest.mark.parametrize(
     ("torch_version", "advice"),
     [
         ("2.9.1", "pip install 'torchaudio==2.9.*'"),
-        ("2.11.0+cpu", "pip install 'torchaudio==2.11.*'"),
-        ("2.15.0+cu132", "pip install 'torch==2.11.*' 'torchaudio==2.11.*'"),
-        ("nightly", "pip install 'torch==2.11.*' 'torchaudio==2.11.*'"),
+        ("2.11.0+cpu", "pip install 'torchaudio==2.11.0'"),
+        ("2.15.0+cu132", "pip install 'torch==2.11.*' 'torchaudio==2.11.0'"),
+        ("nightly", "pip install 'torch==2.11.*' 'torchaudio==2.11.0'"),
     ],
 )
 def test_advice_is_a_pair_that_exists(torch_version: str, advice: str, monkeypatch: pytest.MonkeyPatch) -> None:
