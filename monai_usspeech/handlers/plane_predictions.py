@@ -5,19 +5,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from monai.data import MetaTensor
 
 from monai_usspeech.data.annotations import PLANES
-from monai_usspeech.data.files import write_json
+from monai_usspeech.handlers.clip_predictions import ClipPredictionHandler, clip_facts
 from monai_usspeech.handlers.figures import save_figure
 from monai_usspeech.handlers.plane_strip import plane_strip_figure
 from monai_usspeech.handlers.results import write_table
@@ -56,7 +55,7 @@ def plane_segments(times: np.ndarray, probabilities: np.ndarray, classes: Sequen
     return segments
 
 
-class PlanePredictionHandler:
+class PlanePredictionHandler(ClipPredictionHandler):
     """Write the planes of every frame, a summary of every file, and a picture of every file.
 
     - ``predictions.csv``: ``file,frame,time,plane,probability``, then one column of probabilities for each class;
@@ -75,36 +74,27 @@ class PlanePredictionHandler:
         strips: whether to draw the pictures.
     """
 
+    listing = "predictions.csv"
+
     def __init__(
         self, output_dir: str | Path, weights: str | None = None, classes: Sequence[str] = PLANES, strips: bool = True
     ) -> None:
-        self.folder, self.weights, self.classes, self.strips = Path(output_dir), weights, tuple(classes), strips
-        self.logger = logging.getLogger(__name__)
+        super().__init__(output_dir, weights, strips)
+        self.classes = tuple(classes)
         self._rows: list[tuple] = []
-        self._files: list[dict[str, Any]] = []
-
-    def attach(self, engine: Engine) -> None:
-        """Register with an evaluator that decollates; its postprocessing turns logits into probabilities."""
-        engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
-        engine.add_event_handler(Events.COMPLETED, self._write)
-        engine.add_event_handler(Events.EXCEPTION_RAISED, self._interrupted)
 
     def _start(self, engine: Engine) -> None:
-        self._rows, self._files = [], []
+        super()._start(engine)
+        self._rows = []
 
-    def _collect(self, engine: Engine) -> None:
-        for item in cast(list[dict[str, Any]], engine.state.output):
-            self._add(item["image"], torch.as_tensor(item["pred"]).float().cpu().numpy())
-
-    def _add(self, image: MetaTensor, probabilities: np.ndarray) -> None:
-        meta, name = image.meta, str(image.meta["filename_or_obj"])
+    def _add(self, image: MetaTensor, prediction: torch.Tensor) -> None:
+        probabilities, name = prediction.numpy(), str(image.meta["filename_or_obj"])
         if probabilities.shape != (image.shape[1], len(self.classes)):
             raise ValueError(
                 f"{name}: expected probabilities [{image.shape[1]}, {len(self.classes)}] of its frames, got the shape"
                 f" {probabilities.shape}."
             )
-        times, frames = (np.asarray(meta[key]).reshape(-1) for key in ("frame_times", "frame_indices"))
+        frames, times, box, problems = clip_facts(image)
         best = probabilities.argmax(axis=1)
         self._rows += [
             (name, int(frame), float(time), self.classes[plane], float(row[plane]), *map(float, row))
@@ -120,16 +110,19 @@ class PlanePredictionHandler:
             "file": name,
             "frames": len(best),
             "seconds": float(times[-1] - times[0]),
-            "fan_box": [int(edge) for edge in np.asarray(meta["fan_box"]).reshape(-1)],
-            "problems": str(meta["problems"]),
+            "fan_box": box,
+            "problems": problems,
             "planes": seen,
             "mean_probabilities": dict(zip(self.classes, map(float, probabilities.mean(axis=0)))),
             "segments": plane_segments(times, probabilities, self.classes),
         }
+        stem = self._output_name(name)
         self._files.append(facts)
         self._log(facts, float(probabilities.max()))
         if self.strips:
-            self._draw(name, image.as_tensor()[0].cpu().numpy(), times, probabilities)
+            pictures = image.as_tensor()[0].cpu().numpy()
+            figure = plane_strip_figure(pictures, times, probabilities, self.classes, title=Path(name).name)
+            save_figure(figure, self._output_folder("strips") / f"{stem}.png")
 
     def _log(self, facts: dict[str, Any], highest: float) -> None:
         if facts["frames"] == 1:
@@ -138,23 +131,11 @@ class PlanePredictionHandler:
         shares = ", ".join(f"{entry['plane']} {entry['share']:.0%}" for entry in facts["planes"][:4])
         self.logger.info("%s: %d frames, %.1f s: %s", facts["file"], facts["frames"], facts["seconds"], shares)
 
-    def _draw(self, name: str, frames: np.ndarray, times: np.ndarray, probabilities: np.ndarray) -> None:
-        folder = self.folder / "strips"
-        folder.mkdir(parents=True, exist_ok=True)
-        stem = Path(name).name
-        again = sum(Path(entry["file"]).name == stem for entry in self._files) - 1  # the same name in another folder
-        path = folder / (f"{stem}.{again}.png" if again else f"{stem}.png")
-        save_figure(plane_strip_figure(frames, times, probabilities, self.classes, title=stem), path)
+    def _record(self) -> dict[str, Any]:
+        return {**super()._record(), "classes": self.classes}
 
     def _write(self, engine: Engine) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         columns = ("file", "frame", "time", "plane", "probability", *self.classes)
-        write_table(self.folder / "predictions.csv", columns, self._rows)
-        content = {"format": 1, "weights": self.weights, "classes": self.classes, "files": self._files}
-        write_json(self.folder / "predictions.json", content)
-        self.logger.info("%d files; see %s.", len(self._files), self.folder / "predictions.csv")
-
-    def _interrupted(self, engine: Engine, error: Exception) -> None:
-        if self._files:
-            self._write(engine)
-        raise error  # ignite leaves the raising to whoever listens
+        write_table(self.folder / self.listing, columns, self._rows)
+        super()._write(engine)

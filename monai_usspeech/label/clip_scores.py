@@ -87,7 +87,8 @@ def score_clip(
         frame = int(meta["frame_indices"][int(shares.argmax())])
     if pretrained is not None:
         other, known = pretrained
-        video, meta = _read(path, known.size, reader)
+        if plane is None or plane[1].size != known.size:
+            video, meta = _read(path, known.size, reader)
         stream = other.video_stream if isinstance(other, VideoSpeechNet) else other
         features = _features(video, stream, known.frame_mean, known.frame_std, device)
         count = len(features)

@@ -24,6 +24,7 @@ from monai_usspeech.data.fan_video import FanVideoReader
 from monai_usspeech.data.files import InputError
 from monai_usspeech.data.plane_names import PLANES
 from monai_usspeech.engines.frame_inferer import FrameInferer
+from monai_usspeech.handlers.clip_predictions import clip_facts
 from monai_usspeech.handlers.figures import figure_bytes
 from monai_usspeech.handlers.plane_strip import plane_strip_figure
 from monai_usspeech.handlers.saliency_volume import (
@@ -129,13 +130,6 @@ class ClipInfer(BasicInferTask):
         return held
 
 
-def _clip_facts(data: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, list[int], str]:
-    """(frame numbers, times, fan rectangle, what was wrong with the file)."""
-    meta = data["image"].meta
-    frames, times, box = (np.asarray(meta[key]).reshape(-1) for key in ("frame_indices", "frame_times", "fan_box"))
-    return frames, times, [int(edge) for edge in box], str(meta["problems"])
-
-
 class PlaneInfer(ClipInfer):
     """The standard plane of a clip and of each of its frames: JSON, and for a clip a picture of its timeline.
 
@@ -159,7 +153,7 @@ class PlaneInfer(ClipInfer):
 
     def writer(self, data: dict[str, Any], extension: str | None = None, dtype: Any = None) -> tuple[Any, Any]:
         """The answer, and the picture's file or None."""
-        frames, times, box, problems = _clip_facts(data)
+        frames, times, box, problems = clip_facts(data["image"])
         probabilities = torch.as_tensor(data["pred"]).float().cpu().numpy()
         answer = plane_answer(frames, times, probabilities, PLANES)
         answer.update(fan_box=box, problems=problems)
@@ -191,7 +185,7 @@ class GazeInfer(ClipInfer):
 
     def writer(self, data: dict[str, Any], extension: str | None = None, dtype: Any = None) -> tuple[Any, Any]:
         """The volume's file, and the JSON."""
-        frames, times, box, problems = _clip_facts(data)
+        frames, times, box, problems = clip_facts(data["image"])
         density = torch.as_tensor(data["pred"]).float().cpu()
         grid = clip_grid(data["image_path"], frames, fps=self.folder.settings["fps"])
         laid = on_grid(density, box, grid)

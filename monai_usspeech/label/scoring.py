@@ -56,7 +56,7 @@ class ClipScoring(ScoringMethod):
             ``scored`` and ``fresh``, how many; ``failed``, why by clip; ``removed``, clips that are gone; ``seconds``.
         """
         began = time.monotonic()
-        weights = {"plane": self.folder.weights("standard_plane"), "pretrained": self.folder.pretrained}
+        weights = self.folder.scoring_weights
         stamps = {name: weights_stamp(path) for name, path in weights.items()}
         names = sorted(datastore.list_images())
         scores = ScoreFolder(self.folder.scores)

@@ -152,6 +152,11 @@ class ServerFolder:
         return None if given is None else Path(given)
 
     @property
+    def scoring_weights(self) -> dict[str, Path | None]:
+        """The weights that clips are scored by: ``plane``, the classifier in use, and ``pretrained``."""
+        return {"plane": self.weights("standard_plane"), "pretrained": self.pretrained}
+
+    @property
     def reader(self) -> dict[str, Any]:
         """How clips are read: ``fan_crop``, ``frame_rate`` and ``fps`` of ``FanVideoReader``."""
         return {name: self.settings[name] for name in ("fan_crop", "frame_rate", "fps")}

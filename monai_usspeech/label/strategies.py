@@ -133,7 +133,7 @@ class NextClip(Strategy):
     def _candidates(self, datastore: Datastore) -> list[CandidateClip]:
         """All clips, with those scores that can be compared and are of the files that are there."""
         names = datastore.list_images()
-        weights = {"plane": self.folder.weights("standard_plane"), "pretrained": self.folder.pretrained}
+        weights = self.folder.scoring_weights
         stamps = {name: weights_stamp(path) for name, path in weights.items()}
         scores = largest_group(ScoreFolder(self.folder.scores).read_all(names), stamps)
         found = []

@@ -9,12 +9,12 @@ import itk
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine
 from monai.data import MetaTensor
 from PIL import Image
 
 from monai_usspeech.handlers.gaze_predictions import GazePredictionHandler
 from tests.data.media_factory import HEIGHT, WIDTH, make_video
+from tests.handlers.file_engine import run_files
 
 BOX = [0, 0, HEIGHT, WIDTH]
 
@@ -34,20 +34,9 @@ def item(path, frames: list[int], peak: tuple[int, int] = (1, 6)) -> dict:
     return {"image": MetaTensor(image, meta=meta), "pred": density}
 
 
-def run(handler: GazePredictionHandler, items: list) -> None:
-    def process(engine, batch):
-        if isinstance(batch, Exception):
-            raise batch
-        return [batch]
-
-    engine = Engine(process)
-    handler.attach(engine)
-    engine.run(items)
-
-
 def test_a_clip_gets_a_volume_a_picture_and_its_peaks(tmp_path):
     clip = make_video(tmp_path / "clip.mp4", 9)
-    run(GazePredictionHandler(tmp_path / "out", "model.pt"), [item(clip, [0, 3, 6])])
+    run_files(GazePredictionHandler(tmp_path / "out", "model.pt"), [item(clip, [0, 3, 6])])
     told = json.loads((tmp_path / "out/predictions.json").read_text())
     (facts,) = told["files"]
     assert told["weights"] == "model.pt" and facts["frames"] == [0, 3, 6]
@@ -63,7 +52,7 @@ def test_without_strips_none_are_drawn_and_equal_names_do_not_collide(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
     clips = [make_video(tmp_path / folder / "x.mp4", 2) for folder in ("a", "b")]
-    run(GazePredictionHandler(tmp_path / "out", strips=False), [item(clip, [0, 1]) for clip in clips])
+    run_files(GazePredictionHandler(tmp_path / "out", strips=False), [item(clip, [0, 1]) for clip in clips])
     assert sorted(file.name for file in (tmp_path / "out/volumes").iterdir()) == ["x.mp4.1.nrrd", "x.mp4.nrrd"]
     assert not (tmp_path / "out/strips").exists()
 
@@ -71,7 +60,7 @@ def test_without_strips_none_are_drawn_and_equal_names_do_not_collide(tmp_path):
 def test_what_was_done_before_an_error_is_kept(tmp_path):
     clip = make_video(tmp_path / "clip.mp4", 2)
     with pytest.raises(RuntimeError, match="broken"):
-        run(GazePredictionHandler(tmp_path / "out", strips=False), [item(clip, [0, 1]), RuntimeError("broken")])
+        run_files(GazePredictionHandler(tmp_path / "out", strips=False), [item(clip, [0, 1]), RuntimeError("broken")])
     assert len(json.loads((tmp_path / "out/predictions.json").read_text())["files"]) == 1
 
 
@@ -79,5 +68,5 @@ def test_maps_that_are_not_one_for_each_frame_are_refused(tmp_path):
     wrong = item(make_video(tmp_path / "clip.mp4", 2), [0, 1])
     wrong["pred"] = wrong["pred"][:1]
     with pytest.raises(ValueError, match="a map .* for each of 2 frames"):
-        run(GazePredictionHandler(tmp_path / "out"), [wrong])
+        run_files(GazePredictionHandler(tmp_path / "out"), [wrong])
     assert not np.any([file.suffix == ".nrrd" for file in tmp_path.rglob("*")])

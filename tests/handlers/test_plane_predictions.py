@@ -9,10 +9,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine
 from monai.data import MetaTensor
 
 from monai_usspeech.handlers.plane_predictions import PlanePredictionHandler, plane_segments
+from tests.handlers.file_engine import run_files
 
 CLASSES = ("a", "b", "c")
 
@@ -31,23 +31,10 @@ def item(name: str, probabilities: list[list[float]], times: list[float] | None 
     return {"image": MetaTensor(torch.zeros(1, len(pred), 8, 8, dtype=torch.uint8), meta=meta), "pred": pred}
 
 
-def run(handler: PlanePredictionHandler, items: list) -> None:
-    """Feed the items one by one; an exception among them is raised."""
-
-    def process(engine, batch):
-        if isinstance(batch, Exception):
-            raise batch
-        return [batch]
-
-    engine = Engine(process)
-    handler.attach(engine)
-    engine.run(items)
-
-
 def test_every_frame_is_a_row(tmp_path):
     clip = item("clip.mp4", [[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
     still = item("still.png", [[0.2, 0.5, 0.3]])
-    run(PlanePredictionHandler(tmp_path / "out", "model.pt", CLASSES), [clip, still])
+    run_files(PlanePredictionHandler(tmp_path / "out", "model.pt", CLASSES), [clip, still])
     rows = list(csv.reader((tmp_path / "out/predictions.csv").open()))
     assert rows == [
         ["file", "frame", "time", "plane", "probability", "a", "b", "c"],
@@ -71,14 +58,14 @@ def test_every_frame_is_a_row(tmp_path):
 
 def test_files_of_one_name_have_a_picture_each(tmp_path):
     row = [[0.5, 0.3, 0.2]]
-    run(PlanePredictionHandler(tmp_path, classes=CLASSES), [item("x/a.png", row), item("y/a.png", row)])
+    run_files(PlanePredictionHandler(tmp_path, classes=CLASSES), [item("x/a.png", row), item("y/a.png", row)])
     assert sorted(path.name for path in (tmp_path / "strips").iterdir()) == ["a.png.1.png", "a.png.png"]
 
 
 def test_files_before_a_broken_one_are_written(tmp_path):
     handler = PlanePredictionHandler(tmp_path, classes=CLASSES, strips=False)
     with pytest.raises(OSError, match="broken"):
-        run(handler, [item("good.mp4", [[0.5, 0.3, 0.2]]), OSError("broken")])
+        run_files(handler, [item("good.mp4", [[0.5, 0.3, 0.2]]), OSError("broken")])
     assert [row["file"] for row in csv.DictReader((tmp_path / "predictions.csv").open())] == ["good.mp4"]
     assert not (tmp_path / "strips").exists()
 
@@ -86,7 +73,7 @@ def test_files_before_a_broken_one_are_written(tmp_path):
 def test_probabilities_of_other_frames_are_refused(tmp_path):
     wrong = {**item("a.mp4", [[0.5, 0.3, 0.2]] * 3), "pred": torch.ones(2, 3)}
     with pytest.raises(ValueError, match=r"a.mp4: expected probabilities \[3, 3\]"):
-        run(PlanePredictionHandler(tmp_path, classes=CLASSES), [wrong])
+        run_files(PlanePredictionHandler(tmp_path, classes=CLASSES), [wrong])
 
 
 def test_segments_by_hand():
