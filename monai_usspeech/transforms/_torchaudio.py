@@ -21,8 +21,8 @@ from torch import Tensor
 
 __all__ = ["power_spectrogram", "require_torchaudio"]
 
-# The newest pair that loads: torchaudio 2.11.1 was built for a later torch than 2.11, and declares no torch requirement,
-# so pip cannot choose.
+# The newest pair that loads. torchaudio 2.11.1 is built for a later torch than 2.11, and declares no torch requirement,
+# so that pip cannot choose.
 _LAST_TORCH, _LAST_TORCHAUDIO = (2, 11), "2.11.0"
 
 
