@@ -21,6 +21,7 @@ from monai_usspeech.data.files import write_json
 from monai_usspeech.studies.cells import cell_content, cell_record, fingerprint
 from monai_usspeech.studies.lock import FolderLock
 from monai_usspeech.studies.plan import StudyCell
+from monai_usspeech.studies.warm_start import start_process
 
 __all__ = ["RECORD_FORMAT", "CellProcess", "last_error"]
 
@@ -60,14 +61,7 @@ class CellProcess:
             with open(self.log, "ab") as log:
                 log.write(f"\n{_HEADER}{self._started}: {shlex.join(self.command)}\n".encode())
                 log.flush()
-                self._process = subprocess.Popen(
-                    self.command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=dict(environment),
-                    start_new_session=True,
-                )
+                self._process = start_process(self.command, log, environment)
             self._lock.add(self._process.pid)
         except BaseException:
             self._lock.release()
@@ -159,10 +153,12 @@ def last_error(log: str | os.PathLike) -> str:
 
 
 def _signal_group(pid: int, number: int) -> None:
-    try:
-        os.killpg(pid, number)
-    except ProcessLookupError:
-        return  # ended in this moment
+    for send in (os.killpg, os.kill):  # one that was started in this moment does not lead its group yet
+        try:
+            send(pid, number)
+            return
+        except ProcessLookupError:
+            continue  # or it ended in this moment
 
 
 def _now() -> str:

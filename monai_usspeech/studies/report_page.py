@@ -148,7 +148,7 @@ def _cell(cell: ReportCell) -> str:
 def html_list(lines: Iterable[str], kind: str = "") -> str:
     """Plain sentences as a list; nothing when there are none."""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f'<ul{f" class={chr(34)}{kind}{chr(34)}" if kind else ""}>{items}</ul>' if items else ""
+    return f"<ul{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{items}</ul>" if items else ""
 
 
 def html_figure(png: bytes, alt: str, caption: str) -> str:
