@@ -133,8 +133,6 @@ def _names_by_stem(folder: Path) -> dict[str, list[str]]:
     return names
 
 
-
-
 def _speech_is_video(entry: Mapping) -> list[str]:
     """A video named as the sound file would be read without its own clock, and so out of step."""
     video, speech = entry.get("video"), entry.get("speech")
@@ -161,13 +159,6 @@ def _repeated(entries: list[tuple[str, Mapping]]) -> list[str]:
     return problems
 
 
-
-
-
-
-
-
-
 def _folder_name(value: Any) -> str:
     if text_problem(value):
         return text_problem(value)
@@ -180,7 +171,6 @@ def _folder_name(value: Any) -> str:
     return ""
 
 
-
 def _offset(value: Any) -> str:
     return "" if is_number(value) else f"is {shown(value)}; give seconds as a number, 0 when both began together."
 
@@ -188,7 +178,6 @@ def _offset(value: Any) -> str:
 def _fps(value: Any) -> str:
     good = is_number(value) and value > 0
     return "" if good else f"is {shown(value)}; give frames per second above 0, or null where the files carry a clock."
-
 
 
 def _fan(value: Any) -> str:

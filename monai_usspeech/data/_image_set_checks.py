@@ -78,7 +78,6 @@ def image_file_problems(content: Any, folder: Path) -> list[str]:
     return list(problems.values())
 
 
-
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
@@ -109,7 +108,6 @@ def _repeated(entries: list[tuple[str, Mapping]]) -> list[str]:
         if earlier != label:
             problems.append(f"{label}: is the same image as {earlier}; list each once, or folds may split it.")
     return problems
-
 
 
 def _time(value: Any) -> str:

@@ -29,7 +29,14 @@ from monai_usspeech.data.files import InputError
 from monai_usspeech.data.pair_controls import check_controls, controlled_speech, with_negatives_of
 from monai_usspeech.data.store import ScanStore, StoredScan
 from monai_usspeech.transforms.order import draw_order, draw_order_times, order_label
-from monai_usspeech.transforms.pair_sampling import STEP, PairRecord, PairSettings, draw_pairs, frame_on_display
+from monai_usspeech.transforms.pair_sampling import (
+    STEP,
+    PairRecord,
+    PairSettings,
+    draw_pairs,
+    frame_on_display,
+    with_shared_window,
+)
 from monai_usspeech.transforms.voice_activity import window_activity
 
 __all__ = ["ClipDataset"]
@@ -109,6 +116,7 @@ class ClipDataset(DrawnItems):
             clips without speech for them: a contrast among frames needs nothing else.
         hard_negatives: ``False`` leaves out the negative windows and what belongs to them (``speech_neg``, ``shift``,
             ``neg_valid`` and so on): a pair is valid when its positive window is. What is drawn is the same.
+        shared_window: all K frames of a clip meet one window, the first that was found. Needs ``hard_negatives=False``.
 
     Raises:
         InputError: on a subject that the store does not have, an unknown option, a number out of its range, no clip at
@@ -145,6 +153,7 @@ class ClipDataset(DrawnItems):
         gate_on: str | None = None,
         frames: bool = False,
         hard_negatives: bool = True,
+        shared_window: bool = False,
     ) -> None:
         if not (pairs or order or frames):
             raise InputError("ClipDataset: pairs, order and frames are all false, which leaves nothing to learn.")
@@ -159,10 +168,14 @@ class ClipDataset(DrawnItems):
             )
         if window_threshold is not None and not 0 <= window_threshold <= 1:
             raise InputError(f"ClipDataset: window_threshold must lie in [0, 1], got {window_threshold}.")
+        if shared_window and hard_negatives:
+            raise InputError(
+                "ClipDataset: shared_window needs hard_negatives=False: each frame has its own hard negative."
+            )
         check_controls(pairs, gate, speech_source=speech_source, affinity_control=affinity_control, gate_on=gate_on)
         self.store = store if isinstance(store, ScanStore) else ScanStore(store)
         self.pairs, self.order, self.gate, self.seed, self.statistics = pairs, order, gate, seed, statistics
-        self.frames, self.hard_negatives = frames or pairs, hard_negatives
+        self.frames, self.hard_negatives, self.shared_window = frames or pairs, hard_negatives, shared_window
         self.voice_activity, self.window_threshold = voice_activity, window_threshold
         self.speech_source, self.affinity_control, self.gate_on = speech_source, affinity_control, gate_on
         with as_input_error("ClipDataset"):
@@ -309,6 +322,8 @@ class ClipDataset(DrawnItems):
             negatives a triple of a clip with high affinity is valid when its positive window was found.
         """
         record, affinity = self._drawn(rng, scan_index, clip, epoch)
+        if self.shared_window:
+            record = with_shared_window(record)
         if not self.hard_negatives:
             record = replace(record, valid=~np.isnan(record.positive_starts) & affinity)
         return record, affinity

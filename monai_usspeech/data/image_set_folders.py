@@ -97,7 +97,6 @@ class LayoutSettings:
                 f"columns is {self.columns!r}; give {{'image': 'file', ...}}, or a list for a file without a header."
             )
 
-
     def _check_labels(self) -> None:
         table = self.labels
         if table is None or table in ("folder", "us4"):

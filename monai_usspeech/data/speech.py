@@ -223,9 +223,7 @@ def speech_origin(video: VideoInfo, track: SpeechTrack, offset: float = 0.0, sam
     return offset - (video.start_time if video.kind == "ultrasuite" else 0.0)
 
 
-def speech_on_video_time(
-    track: SpeechTrack, origin: float, duration: float
-) -> tuple[np.ndarray, tuple[float, float]]:
+def speech_on_video_time(track: SpeechTrack, origin: float, duration: float) -> tuple[np.ndarray, tuple[float, float]]:
     """Cut and pad a track to the video's time line.
 
     Args:

@@ -61,8 +61,15 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
             axes.set_ylim(-0.03, 1.03)
         if name in _CHANCE:
             axes.axhline(_CHANCE[name], linestyle=":", color="#8a8a8a", linewidth=1)
-            axes.annotate("chance", (1.0, _CHANCE[name]), xycoords=("axes fraction", "data"), ha="right", va="bottom",
-                          fontsize=7, color="#6a6a6a")
+            axes.annotate(
+                "chance",
+                (1.0, _CHANCE[name]),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="bottom",
+                fontsize=7,
+                color="#6a6a6a",
+            )
         axes.set_title(_LABELS.get(name, name.replace("_", " ")), fontsize=9)
         axes.set_xlabel("epoch", fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -270,4 +270,3 @@ class CrossModalContrastiveLoss(_Loss):
         with torch.no_grad():  # at the bound, not beyond it: from beyond, a clamp in the graph would never come back
             self.log_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
         return replicated(self.log_scale).exp()
-

@@ -112,11 +112,13 @@ class VideoSpeechNet(nn.Module):
 
         Args:
             frames: ``[B, K, C, H, W]``, K frames of each clip.
-            speech_pos: ``[B, K, C, H, W]``, spectrograms of the speech that belongs to those frames.
-            speech_neg: ``[B, K, C, H, W]``, spectrograms of the hard negatives.
+            speech_pos: ``[B, K, C, H, W]``, spectrograms of the speech that belongs to those frames, or ``[B, 1, C, H,
+                W]``, one for all frames of its clip.
+            speech_neg: spectrograms of the hard negatives, as many.
             order_frames: ``[B, 4, C, H, W]``, four frames in the order in which they are shown.
-            speech_used: bool ``[B, K]``, the pairs whose speech is given: ``speech_pos`` and ``speech_neg`` then hold
-                those alone, ``[n, C, H, W]`` in the order of the pairs. The features of the others are zero.
+            speech_used: bool ``[B, K]`` or ``[B, 1]``, the windows whose speech is given: ``speech_pos`` and
+                ``speech_neg`` then hold those alone, ``[n, C, H, W]`` in their order. The features of the others are
+                zero.
 
         Returns:
             ``"correspondence"`` logits ``[B, K, 2, 2]`` (axis 2: 0 = positive pair, 1 = negative pair; last axis: 0 =
@@ -131,6 +133,8 @@ class VideoSpeechNet(nn.Module):
         prediction: dict[str, Tensor] = {}
         video, order_maps = self._video(frames, order_frames)
         speech, negative = self._speech(speech_pos, speech_neg, speech_used)
+        if video is not None:  # one window serves all frames of its clip
+            speech, negative = (part if part is None else part.expand_as(video) for part in (speech, negative))
         if self.correspondence is not None and video is not None and speech is not None and negative is not None:
             prediction["correspondence"] = self.correspondence(
                 torch.stack((video, video), dim=2), torch.stack((speech, negative), dim=2)
@@ -178,7 +182,7 @@ class VideoSpeechNet(nn.Module):
     def _speech(
         self, positive: Tensor | None, negative: Tensor | None, used: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Pooled features ``[B, K, F]`` of both speech inputs."""
+        """Pooled features ``[B, windows, F]`` of both speech inputs."""
         given = [images for images in (positive, negative) if images is not None]
         if not given or self.speech_stream is None:
             return None, None
@@ -206,8 +210,14 @@ class VideoSpeechNet(nn.Module):
             pairs = {}  # frames are read without speech too
         if pairs and self.speech_stream is None:
             raise ValueError(f"{', '.join(pairs)} given, but the network was built without video-speech pairs.")
-        if len({shape[:2] for shape in pairs.values()}) > 1:
-            raise ValueError(f"frames and spectrograms must agree in clips and groups [B, K], got {pairs}.")
+        groups = {shape[:2] for name, shape in pairs.items() if name != "frames"}
+        if "frames" in pairs and groups != {(pairs["frames"][0], 1)}:
+            groups.add(pairs["frames"][:2])
+        if len(groups) > 1:
+            raise ValueError(
+                f"frames and spectrograms must agree in clips and groups [B, K], with one window a clip at least in"
+                f" clips, got {pairs}."
+            )
         if "order_frames" in given:
             if self.order is None:
                 raise ValueError("order_frames given, but the network was built with order=False.")

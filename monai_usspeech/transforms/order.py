@@ -288,9 +288,7 @@ class FrameShuffled(Randomizable, MapTransform):
         self.threshold = threshold
         self.shuffle = FrameShuffle(reversal)
 
-    def set_random_state(
-        self, seed: int | None = None, state: np.random.RandomState | None = None
-    ) -> FrameShuffled:
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> FrameShuffled:
         """Seed this transform and the array transform it holds."""
         super().set_random_state(seed, state)
         self.shuffle.set_random_state(state=self.R)

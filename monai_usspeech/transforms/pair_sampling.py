@@ -9,11 +9,19 @@ docs/pairs.md shows it as a picture.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-__all__ = ["STEP", "PairRecord", "PairSettings", "draw_pairs", "frame_on_display", "has_partner"]
+__all__ = [
+    "STEP",
+    "PairRecord",
+    "PairSettings",
+    "draw_pairs",
+    "frame_on_display",
+    "has_partner",
+    "with_shared_window",
+]
 
 STEP = 0.01
 """Seconds between the window starts at which voice activity is known: one voice activity frame."""
@@ -208,6 +216,21 @@ def _draw_triple(
         if not np.isnan(negative):
             return frame_time, positive, negative, int(shift), positive_activity, negative_activity
     return frame_time, positive, np.nan, 0, positive_activity, np.nan
+
+
+def with_shared_window(record: PairRecord) -> PairRecord:
+    """All frames of a clip meet one positive window: the first that was found, or none.
+
+    Each window costs a pass through the speech stream; with one to a clip the same number of passes reaches more clips.
+    Nothing else of the record is changed.
+    """
+    found = np.flatnonzero(~np.isnan(record.positive_starts))
+    first = int(found[0]) if len(found) else 0
+    shared = {
+        name: np.full_like(getattr(record, name), getattr(record, name)[first])
+        for name in ("positive_starts", "positive_activity")
+    }
+    return replace(record, **shared)
 
 
 def has_partner(usable: np.ndarray, settings: PairSettings) -> np.ndarray:

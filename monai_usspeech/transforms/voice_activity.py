@@ -168,9 +168,7 @@ def silero_voice_activity(wave: NdarrayOrTensor, sample_rate: int, threshold: fl
 
         samples = soxr.resample(samples, sample_rate, SILERO_RATE)
     model = load_silero_vad()  # loaded anew for each scan: 0.1 s against many, and no state is shared
-    segments = get_speech_timestamps(
-        torch.from_numpy(samples), model, threshold=threshold, sampling_rate=SILERO_RATE
-    )
+    segments = get_speech_timestamps(torch.from_numpy(samples), model, threshold=threshold, sampling_rate=SILERO_RATE)
     per_frame = SILERO_RATE // 100
     for segment in segments:  # frame j has its middle at sample 160 j + 80
         first, last = ((segment[edge] + per_frame // 2 - 1) // per_frame for edge in ("start", "end"))
@@ -178,9 +176,7 @@ def silero_voice_activity(wave: NdarrayOrTensor, sample_rate: int, threshold: fl
     return flags
 
 
-def voice_activity(
-    wave: NdarrayOrTensor, sample_rate: int, method: str = "energy", **settings: Any
-) -> np.ndarray:
+def voice_activity(wave: NdarrayOrTensor, sample_rate: int, method: str = "energy", **settings: Any) -> np.ndarray:
     """
     Voice activity of a whole scan by the named method.
 

@@ -67,3 +67,35 @@ def test_without_hard_negatives_pairs_need_no_partner(store):
     assert (without.high | ~with_them.high).all()  # a clip that had a partner needs none now
     _, _, _, arguments = PrepareVideoSpeechBatch(size=24)(default_collate([without[0]]))
     assert set(arguments) == {"speech_pos"}
+
+
+def test_a_shared_window_is_read_once(store):
+    every = ClipDataset(store, order=False, hard_negatives=False, n_pairs=3)
+    shared = ClipDataset(store, order=False, hard_negatives=False, n_pairs=3, shared_window=True)
+    for number in range(len(every)):
+        own, one = every[number], shared[number]
+        found = own["speech_pos_start"].isfinite()
+        first = own["speech_pos_start"][found][:1] if found.any() else own["speech_pos_start"][:1]
+        assert torch.equal(one["speech_pos_start"].nan_to_num(-1), first.expand(3).nan_to_num(-1))
+        assert torch.equal(one["frame_times"], own["frame_times"])  # the frames stay as drawn
+        assert torch.equal(one["pair_valid"], (found.any() & bool(one["affinity"])).expand(3))
+    batch = mixed_batch(shared)
+    _, targets, _, arguments = PrepareVideoSpeechBatch(size=24, valid_speech_only=True, shared_window=True)(batch)
+    used = batch["pair_valid"][:, :1]
+    assert torch.equal(arguments["speech_used"], used) and len(arguments["speech_pos"]) == used.sum()
+    assert torch.equal(targets["pair_valid"], batch["pair_valid"])
+    assert PrepareVideoSpeechBatch(size=24, shared_window=True)(batch)[3]["speech_pos"].shape[:2] == (5, 1)
+
+
+@pytest.mark.parametrize("shared_window", [False, True])
+def test_a_batch_reads_so_many_windows_at_most(store, shared_window):
+    batch = mixed_batch(ClipDataset(store, order=False, hard_negatives=False, shared_window=shared_window))
+    prepare = PrepareVideoSpeechBatch(size=24, valid_speech_only=True, shared_window=shared_window, max_windows=2)
+    _, targets, _, arguments = prepare(batch)
+    assert arguments["speech_used"].sum() == 2 and len(arguments["speech_pos"]) == 2
+    # A pair counts where its window was read, and nowhere else: with one window to a clip both its frames do.
+    assert torch.equal(targets["pair_valid"], batch["pair_valid"] & arguments["speech_used"])
+    assert targets["pair_valid"].sum() == (4 if shared_window else 2)
+    for wrong in ({"max_windows": 0}, {"max_windows": 2, "valid_speech_only": False}):
+        with pytest.raises(ValueError, match="max_windows"):
+            PrepareVideoSpeechBatch(**{"size": 24, "valid_speech_only": True, **wrong})

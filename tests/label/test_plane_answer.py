@@ -74,9 +74,7 @@ def test_a_draft_of_a_long_clip_has_frames_from_all_of_it():
     assert max(np.diff(numbers)) <= 6
 
 
-@pytest.mark.parametrize(
-    "frames, times, shape", [(0, 0, (0, 14)), (3, 2, (3, 14)), (3, 3, (2, 14)), (3, 3, (3, 13))]
-)
+@pytest.mark.parametrize("frames, times, shape", [(0, 0, (0, 14)), (3, 2, (3, 14)), (3, 3, (2, 14)), (3, 3, (3, 13))])
 def test_shapes_that_do_not_fit_are_refused(frames, times, shape):
     with pytest.raises(ValueError, match="expected T frames"):
         plane_answer(np.arange(frames), np.arange(times), np.zeros(shape), PLANES)

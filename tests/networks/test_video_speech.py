@@ -171,3 +171,18 @@ def test_speech_of_some_pairs_is_that_of_all_with_the_others_at_zero():
     torch.testing.assert_close(some["correspondence"][used], every["correspondence"][used])
     with pytest.raises(ValueError, match=r"n pairs of speech_used.*\(2, 1, 32, 32\).*\(2, 3\) with 3 true"):
         network(**{**few, "speech_pos": few["speech_pos"][:2], "speech_neg": few["speech_neg"][:2]})
+
+
+def test_one_window_serves_all_frames_of_its_clip():
+    network, given = VideoSpeechNet(**SMALL, order=False).eval(), inputs()
+    given.pop("order_frames")
+    one = {**given, **{name: given[name][:, :1] for name in ("speech_pos", "speech_neg")}}
+    same = {**given, **{name: value.expand_as(given["frames"]) for name, value in one.items() if name != "frames"}}
+    expected = network(**same)
+    for name, value in network(**one).items():
+        torch.testing.assert_close(value, expected[name])
+    used = torch.tensor([[False], [True]])
+    some = network(**{**one, **{name: one[name][used] for name in ("speech_pos", "speech_neg")}, "speech_used": used})
+    torch.testing.assert_close(some["speech"][1], expected["speech"][1])
+    with pytest.raises(ValueError, match="groups"):
+        network(**{**given, **{name: given[name][:, :2] for name in ("speech_pos", "speech_neg")}})

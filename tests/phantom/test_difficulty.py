@@ -111,7 +111,8 @@ def test_the_presets_are_graded_in_what_makes_the_task_hard():
     ):  # fmt: skip
         assert rows["easy"][falling] > rows["standard"][falling] > rows["hard"][falling], falling
     for name in GRADES:
-        assert rows[name]["gated windows with the right plane's word"] > rows[name][
-            "gated negatives with the right plane's word"
-        ]
+        assert (
+            rows[name]["gated windows with the right plane's word"]
+            > rows[name]["gated negatives with the right plane's word"]
+        )
         assert 0.35 < rows[name]["AUC of level, gated"] < 0.65
