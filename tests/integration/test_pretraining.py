@@ -50,7 +50,7 @@ def epochs(output: Path) -> list[dict]:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_row_trains_on_its_own_terms(store, tmp_path, method):
     # The store of the tests has voice flags of the energy method only, and few clips.
-    other = {"voice_activity": "energy", "train#batch_sampler#high_share": 0.25} if method == "plus" else {}
+    other = {"voice_activity": "energy", "speech_share": 0.25} if method == "plus" else {}
     training = workflow(store, tmp_path, row(method), CPU, **other)
     training.initialize()
     training.run()

@@ -37,7 +37,7 @@ def trained(store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     held_out = list(subject_split(store).test)
     folder = tmp_path_factory.mktemp("weights")
     for method in ("plus", "video"):
-        other = {"voice_activity": "energy", "train#batch_sampler#high_share": 0.25} if method == "plus" else {}
+        other = {"voice_activity": "energy", "speech_share": 0.25} if method == "plus" else {}
         training = workflow(store, folder / method, row(method), CPU, exclude_subjects=held_out, max_epochs=1, **other)
         training.initialize()
         training.run()
