@@ -39,7 +39,7 @@ class StudyPlan(NamedTuple):
     ``cells`` are all of it, ``part`` those of this call; ``subjects`` is everyone that pretraining can learn from,
     ``held_out`` the test subjects of each fold, ``data`` what the data say of themselves (see
     :class:`~monai_usspeech.studies.study_data.StudyData`), with those of the pretraining under ``pretraining`` where
-    they are others.
+    they are others, and those of methods that have their own under ``pretraining_of``.
     """
 
     study: StudySettings
@@ -85,6 +85,10 @@ def plan_study(settings: Mapping[str, Any], folders: Sequence[str | Path] | None
     tested = open_study_data(study.dataset_dir)
     learned = tested if study.pretrain_dir is None else open_study_data(study.pretrain_dir)
     data = tested.facts() | ({} if learned is tested else {"pretraining": learned.facts()})
+    own_dirs = {method.pretrained_as: method.pretrain_dir for method in study.methods.values() if method.pretrain_dir}
+    own = {name: open_study_data(path) for name, path in own_dirs.items()}
+    if own:
+        data["pretraining_of"] = {name: found.facts() for name, found in own.items()}
     check_study_folder(study, data)
     held_out = study_folds(study, tested)
     everyone = set(learned.subjects)
@@ -96,7 +100,7 @@ def plan_study(settings: Mapping[str, Any], folders: Sequence[str | Path] | None
             study.pretrain_dir,
         )
     cells = plan_cells(study, held_out, excluded)
-    prove_disjoint(cells, learned.subjects, held_out)
+    prove_disjoint(cells, learned.subjects, held_out, {name: found.subjects for name, found in own.items()})
     check_cells(cells)
     check_start_weights(cells)
     prove_splits(cells, held_out)

@@ -91,7 +91,7 @@ def plan_cells(
     """All cells of a study, each after the one it needs; one fold and seed of all methods before the next.
 
     Folds whose pretraining leaves out the same subjects, as it does on data in which nobody is tested, share it: it is
-    that of the first of them.
+    that of the first of them. From data of a method's own nobody is left out.
 
     Args:
         study: the settings.
@@ -108,10 +108,11 @@ def plan_cells(
     for seed in study.seeds:
         for fold in study.folds:
             for name, method in study.methods.items():
-                key = (method.pretrained_as, seed, tuple(excluded[fold]))
+                left_out = () if method.pretrain_dir is not None else tuple(excluded[fold])
+                key = (method.pretrained_as, seed, left_out)
                 needs = pretraining.get(key)
                 if method.pretrain is not None and needs is None:
-                    needs = pretraining[key] = _pretrain_cell(study, method, weights[name], fold, seed, excluded[fold])
+                    needs = pretraining[key] = _pretrain_cell(study, method, weights[name], fold, seed, left_out)
                     cells.append(needs)
                 for task in study.tasks.values():
                     if task.methods is None or name in task.methods:
@@ -154,7 +155,7 @@ def _pretrain_cell(
     where = f"all_methods: {name}: pretrain"
     folder = _folder(study, PRETRAIN_STAGE, name, fold, seed)
     values = {
-        "dataset_dir": str(Path(study.pretrain_data).resolve()),
+        "dataset_dir": str(Path(method.pretrain_dir or study.pretrain_data).resolve()),
         "output_dir": str(folder),
         "seed": seed,
         "initialisation": weights,

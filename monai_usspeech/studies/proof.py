@@ -31,27 +31,34 @@ def study_folds(study: StudySettings, data: StudyData) -> dict[int, tuple[str, .
     return {fold: data.test_subjects(study.n_folds, fold, study.split_seed) for fold in study.folds}
 
 
-def prove_disjoint(cells: Sequence[StudyCell], subjects: Iterable[str], held_out: Mapping[int, Sequence[str]]) -> None:
+def prove_disjoint(
+    cells: Sequence[StudyCell],
+    subjects: Iterable[str],
+    held_out: Mapping[int, Sequence[str]],
+    of_methods: Mapping[str, Iterable[str]] | None = None,
+) -> None:
     """Prove that no cell trains on whom it is tested on, from the values that the cells will really be given.
 
     Args:
         cells: the planned cells.
         subjects: everyone in the data that pretraining learns from.
         held_out: the test subjects of each fold.
+        of_methods: the same of methods that have data of their own, by the method that the pretraining is of.
 
     Raises:
         InputError: naming the subject, when a subject is in two test folds, a pretraining does not leave out its fold's
             test subjects, or weights given as a file say of themselves that they have seen one.
     """
     check_disjoint(**{f"test subjects of fold {fold}": test for fold, test in held_out.items()})
-    everyone = set(subjects)
+    everyone, own = set(subjects), {name: set(names) for name, names in (of_methods or {}).items()}
     for cell in cells:
         test = held_out[cell.fold]
         if cell.stage == PRETRAIN_STAGE:
-            trained = _pretrained_on(cell, everyone)
+            trained = _pretrained_on(cell, own.get(cell.method, everyone))
             check_disjoint(**{f"training of {cell.name}": trained, f"test subjects of fold {cell.fold}": test})
         elif cell.needs is not None:
-            if cell.needs.stage != PRETRAIN_STAGE or _pretrained_on(cell.needs, everyone) & set(test):
+            trained = _pretrained_on(cell.needs, own.get(cell.needs.method, everyone))
+            if cell.needs.stage != PRETRAIN_STAGE or trained & set(test):
                 raise InputError(f"{cell.name}: starts from {cell.needs.name}, which leaves out other subjects.")
         if cell.needs is None and cell.values.get("initialisation") is not None:
             check_unseen(str(cell.values["initialisation"]), test)

@@ -69,10 +69,7 @@ def _finish(given: dict[str, Any], folders: Sequence[str | Path]) -> StudySettin
         if not isinstance(given.get(name), (str, Path)) or not str(given[name]):
             raise InputError(f"{name}: is {given.get(name)!r}; give a word.")
         given[name] = str(given[name])
-    if given.get("pretrain_dir") is not None:
-        if not isinstance(given["pretrain_dir"], (str, Path)) or not str(given["pretrain_dir"]):
-            raise InputError(f"pretrain_dir: is {given['pretrain_dir']!r}; give a scan store or a datalist, or null.")
-        given["pretrain_dir"] = str(given["pretrain_dir"])
+    given["pretrain_dir"] = _data("pretrain_dir", given.get("pretrain_dir"))
     n_folds = given["n_folds"]
     given["folds"] = _numbers("folds", given.get("folds", range(n_folds)))
     given["seeds"] = _numbers("seeds", given.get("seeds", StudySettings.seeds))
@@ -114,6 +111,8 @@ def _entries(kind: type[Entry], group: str, values: Mapping[str, Any]) -> dict[s
         for key in ("options", "pretrain_values"):
             if key in known:
                 given[key] = _options(f"{where}: {key}", given.get(key) or {})
+        if "pretrain_dir" in known:
+            given["pretrain_dir"] = _data(f"{where}: pretrain_dir", given.get("pretrain_dir"))
         if given.get("position") is not None:
             given["position"] = _number(f"{where}: position", given["position"])
         if given.get("task_options"):
@@ -134,18 +133,20 @@ def _with_pretraining_of_others(methods: dict[str, StudyMethod]) -> dict[str, St
         if method.pretrain_of is not None:
             _known_name(where, method.pretrain_of, methods)
             owner = methods[method.pretrain_of]
-            if method.pretrain is not None or method.pretrain_values or method.initialisation is not None:
-                raise InputError(f"{where}: what it starts from is {owner.name}'s; take pretrain, pretrain_values and"
-                                 " initialisation out.")  # fmt: skip
+            own = (method.pretrain, method.pretrain_dir, method.pretrain_values or None, method.initialisation)
+            if any(value is not None for value in own):
+                raise InputError(f"{where}: what it starts from is {owner.name}'s; take pretrain, pretrain_dir,"
+                                 " pretrain_values and initialisation out.")  # fmt: skip
             if owner.pretrain is None or owner.pretrain_of is not None:
                 raise InputError(f"{where}: {owner.name} has no pretraining of its own; name a method that has.")
-            method = replace(method, pretrain=owner.pretrain, pretrain_values=owner.pretrain_values,
-                             initialisation=owner.initialisation)  # fmt: skip
+            method = replace(method, pretrain=owner.pretrain, pretrain_dir=owner.pretrain_dir,
+                             pretrain_values=owner.pretrain_values, initialisation=owner.initialisation)  # fmt: skip
         if method.weights is not None:
             _check_weights(f"all_methods: {name}: weights", method)
-        if method.pretrain_values and method.pretrain is None:
-            raise InputError(f"all_methods: {name}: pretrain_values: the method has no pretraining; give pretrain too,"
-                             " [] for the study's own configuration.")  # fmt: skip
+        for key in ("pretrain_dir", "pretrain_values"):
+            if getattr(method, key) and method.pretrain is None:
+                raise InputError(f"all_methods: {name}: {key}: the method has no pretraining; give pretrain too, []"
+                                 " for the study's own configuration.")  # fmt: skip
         resolved[name] = method
     return resolved
 
@@ -169,6 +170,14 @@ def _chosen(field_name: str, names: Any, known: Mapping[str, Any], usual: list[s
     if not names:
         raise InputError(f"{field_name}: is empty; name at least one of {', '.join(known)}.")
     return [name for name in known if name in names]
+
+
+def _data(where: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise InputError(f"{where}: is {value!r}; give a scan store or a datalist, or null.")
+    return str(value)
 
 
 def _words(where: str, value: Any) -> tuple[str, ...]:

@@ -78,6 +78,7 @@ def _methods(study: CollectedStudy) -> ReportTable:
         pretrain = entry.get("pretrain")
         files = "–" if pretrain is None else ", ".join(pretrain) or "the study's own"
         files += "".join(f"; {name} {value}" for name, value in (entry.get("pretrain_values") or {}).items())
+        files += f"; on {entry['pretrain_dir']}" if entry.get("pretrain_dir") else ""
         if entry.get("pretrain_of"):
             files = f"that of {entry['pretrain_of']}"
         files += f", {entry['weights']}" if entry.get("weights") else ""

@@ -33,9 +33,11 @@ class StudyMethod:
         title: the row's name in tables; default ``name``.
         pretrain: configuration files laid over the study's ``pretrain``; None when there is no pretraining.
         pretrain_values: plain values given to this method's pretraining, such as ``{"label_rate": 0.1}``.
+        pretrain_dir: data of its own for this method's pretraining, in place of the study's: rows that differ in what
+            they learn from. Nobody that the study tests may be in them.
         pretrain_of: another method, whose pretraining this one starts from instead of one of its own: rows that differ
-            downstream alone. :func:`~monai_usspeech.studies.read_study` copies ``pretrain``, ``pretrain_values`` and
-            ``initialisation`` from there.
+            downstream alone. :func:`~monai_usspeech.studies.read_study` copies ``pretrain``, ``pretrain_dir``,
+            ``pretrain_values`` and ``initialisation`` from there.
         weights: the file in the pretraining's folder that downstream cells start from, such as ``"model_step400.pt"``
             (see :class:`~monai_usspeech.handlers.WeightsAtStepsHandler`); default its product, ``model.pt``.
         initialisation: a weights file, or the word ``"imagenet"``; None or ``"random"`` starts at random. With
@@ -54,6 +56,7 @@ class StudyMethod:
     title: str = ""
     pretrain: tuple[str, ...] | None = None
     pretrain_values: Mapping[str, Any] = field(default_factory=dict)
+    pretrain_dir: str | None = None
     pretrain_of: str | None = None
     weights: str | None = None
     initialisation: str | None = None

@@ -31,7 +31,8 @@ def check_study_folder(study: StudySettings, data: Mapping[str, Any]) -> dict[st
     Args:
         study: the settings.
         data: what the :class:`~monai_usspeech.studies.study_data.StudyData` of the study says of itself; of data that
-            are for pretraining alone, the same under ``pretraining``.
+            are for pretraining alone, the same under ``pretraining``, and of those of one method under
+            ``pretraining_of``, by its name.
 
     Returns:
         The folder's ``study.json`` as it is, or an empty dictionary.
@@ -48,9 +49,11 @@ def check_study_folder(study: StudySettings, data: Mapping[str, Any]) -> dict[st
         raise InputError(f"{path}: not the record of a study that this version reads; choose another output_dir.")
     changed = changed_values(old, vars(study), _UNCHANGING)
     before = old.get("data", {})
+    own, own_now = (part.get("pretraining_of") or {} for part in (before, data))
     for what, was, now in (
         ("images" if "images" in data else "scans", before, data),
         ("data of the pretraining", before.get("pretraining") or {}, data.get("pretraining") or {}),
+        *((f"data of the pretraining of {name}", own[name], own_now[name]) for name in own if name in own_now),
     ):
         if was.get("sha256") != now.get("sha256"):
             changed.append(f"the {what} were others ({was.get('store')}, now {now.get('store')})")
@@ -63,6 +66,12 @@ def check_study_folder(study: StudySettings, data: Mapping[str, Any]) -> dict[st
             f" {'; '.join(changed)}. Choose another output_dir for others, or go back."
         )
     return old
+
+
+def _own_data(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of methods that have their own, those of earlier calls among them."""
+    own = {**(old.get("pretraining_of") or {}), **(new.get("pretraining_of") or {})}
+    return {"pretraining_of": own} if own else {}
 
 
 def _plain_hypotheses(study: StudySettings) -> dict[str, Any]:
@@ -113,7 +122,7 @@ def write_study(
         }
         new |= {
             "format": STUDY_FORMAT,
-            "data": dict(data),
+            "data": {**data, **_own_data(old.get("data") or {}, data)},
             "splits": dict(sorted({**old.get("splits", {}), **splits}.items())),
             "versions": software_versions(),
             "created": old.get("created", now),

@@ -156,6 +156,56 @@ def test_other_pretraining_data_do_not_go_on_in_the_same_folder(root: Path, tmp_
         plan_study({**study, "dataset_dir": str(root / "other/images.json"), "pretrain_dir": None}, [root])
 
 
+def test_a_method_learns_from_data_of_its_own(root: Path, tmp_path: Path):
+    images, other = str(root / "set/images.json"), str(root / "other/images.json")
+    methods = {
+        "base": {"pretrain": ["video.json"]},
+        "elsewhere": {"pretrain": ["video.json"], "pretrain_dir": other},
+        "end": {"pretrain_of": "elsewhere", "options": {"mode": "probe"}},
+    }
+    study = settings(root, dataset_dir=images, all_tasks=ONE_TASK, all_methods=methods, seeds=[0])
+    study["output_dir"] = str(tmp_path / "study")
+    plan = plan_study(study, [root])
+    pretrained = {(cell.method, cell.fold): cell for cell in plan.cells if cell.stage == "pretrain"}
+    assert set(pretrained) == {("base", 0), ("base", 1), ("base", 2), ("elsewhere", 0)}  # one serves all folds
+    for (method, fold), cell in pretrained.items():
+        own = method == "elsewhere"
+        assert cell.values["dataset_dir"] == str(Path(other if own else images).resolve())
+        assert cell.values["exclude_subjects"] == (None if own else list(plan.held_out[fold]))
+    starts = [cell.needs for cell in plan.cells if cell.method in ("elsewhere", "end") and cell.stage != "pretrain"]
+    assert len(starts) == 6 and all(needs is pretrained["elsewhere", 0] for needs in starts)
+
+    written = json.loads(write_study(plan.study, plan.data, plan.held_out, plan.subjects).read_text())
+    assert list(written["data"]["pretraining_of"]) == ["elsewhere"]
+    fewer = plan_study({**study, "methods": ["base"]}, [root])  # what is known of the others stays
+    written = json.loads(write_study(fewer.study, fewer.data, fewer.held_out, fewer.subjects).read_text())
+    assert written["data"]["pretraining_of"]["elsewhere"]["store"].endswith("other/images.json")
+    make_image_set(tmp_path / "new", prefix="w")
+    changed = {**methods, "elsewhere": {**methods["elsewhere"], "pretrain_dir": str(tmp_path / "new/images.json")}}
+    with pytest.raises(InputError, match="the data of the pretraining of elsewhere were others"):
+        plan_study({**study, "all_methods": changed}, [root])
+
+
+def test_data_of_a_methods_own_hold_nobody_who_is_tested(root: Path):
+    images, overlapping = str(root / "set/images.json"), str(root / "overlapping/images.json")
+    method = {"pretrain": ["video.json"], "pretrain_dir": overlapping}
+    study = settings(root, dataset_dir=images, all_tasks=ONE_TASK, all_methods={"leaky": method})
+    with pytest.raises(InputError, match='"g[0-3]".* is in both "training of pretrain/leaky'):
+        plan_study(study, [root])
+    # In a fold that none of them is tested in, they may be learnt from.
+    known = {f"g{number}" for number in range(4)}
+    free = settings(root, dataset_dir=images, all_tasks=ONE_TASK, all_methods={"apart": {"pretrain": ["video.json"]}})
+    held_out = plan_study(free, [root]).held_out
+    for fold, test in held_out.items():
+        if not known & set(test):
+            plan_study({**study, "folds": [fold]}, [root])
+    for wrong in ({"pretrain_dir": other} for other in (5, "")):
+        with pytest.raises(InputError, match="all_methods: leaky: pretrain_dir: is .*give a scan store"):
+            read_study({**study, "all_methods": {"leaky": {**method, **wrong}}}, [root])
+    with pytest.raises(InputError, match="all_methods: leaky: pretrain_dir: the method has no pretraining"):
+        read_study({**study, "all_methods": {"leaky": {"pretrain_dir": overlapping}}}, [root])
+
+
 METHODS = {
     "base": {"pretrain": ["video.json"], "pretrain_values": {"alpha": 0.5}},
     "tenth": {"pretrain": [], "pretrain_values": {"alpha": 0.1}, "position": 0.1, "series": "a"},
@@ -188,7 +238,10 @@ def test_values_of_a_method_reach_its_pretraining_and_rows_can_share_one(root: P
     [
         ({"pretrain_of": "bse"}, r'm: pretrain_of: nothing defines "bse". Did you mean "base"\?'),
         ({"pretrain_of": "plain"}, "plain has no pretraining of its own"),
-        ({"pretrain_of": "base", "pretrain": []}, "take pretrain, pretrain_values and initialisation out"),
+        (
+            {"pretrain_of": "base", "pretrain": []},
+            "take pretrain, pretrain_dir, pretrain_values and initialisation out",
+        ),
         ({"pretrain_values": {"alpha": 1}}, "m: pretrain_values: the method has no pretraining"),
         ({"pretrain": [], "pretrain_values": {"seed": 1}}, '"seed" is set by the study itself'),
         ({"position": "left"}, "m: position: is 'left'; give a number"),
