@@ -18,7 +18,8 @@ from tests.conftest import REPOSITORY
 
 STUDIES = [path.stem for path in sorted((REPOSITORY / "configs/studies").glob("phantom*.json"))]
 SIZES = [[], ["configs/presets/phantom_gpu.json"]]
-CASES = [*((name, []) for name in STUDIES), ("phantom", SIZES[1])]
+SWEEPS = [["configs/presets/phantom_noise.json"], ["configs/presets/phantom_dwell.json"]]
+CASES = [*((name, []) for name in STUDIES), *(("phantom", presets) for presets in (SIZES[1], *SWEEPS))]
 
 
 def shipped(name: str, presets: list[str], **changed: Any) -> ConfigParser:
@@ -31,7 +32,8 @@ def shipped(name: str, presets: list[str], **changed: Any) -> ConfigParser:
 def clips(parser: ConfigParser, store: str) -> int:
     """Clips of 2 s of one of the study's stores."""
     of_all = parser.get_parsed_content("phantom")
-    (found,) = (one for one in parser.get_parsed_content("stores") if one["store"] == store)
+    stores = parser.get_parsed_content("stores")
+    (found,) = (one for one in stores if Path(one["store"]).resolve() == Path(store).resolve())
     settings = {**of_all, **found["settings"]}
     return int(settings["n_scans"] * (settings["seconds"] // 2))
 
@@ -85,7 +87,7 @@ def budgets(parser: ConfigParser, cells: list[StudyCell]) -> tuple[dict[str, int
     for cell in cells:
         if cell.stage == "pretrain":
             run = cell_parser(cell)
-            number = clips(parser, parser.get_parsed_content("pretrain_dir"))
+            number = clips(parser, cell.values["dataset_dir"])
             batch = int(run["batch_size"])
             assert number % batch == 0, f"{cell.method}: the last clips of an epoch are left out"
             steps[cell.method] = number // batch * int(run["max_epochs"])
@@ -93,7 +95,7 @@ def budgets(parser: ConfigParser, cells: list[StudyCell]) -> tuple[dict[str, int
     return steps, sizes
 
 
-@pytest.mark.parametrize("presets", SIZES)
+@pytest.mark.parametrize("presets", [*SIZES, *SWEEPS])
 def test_all_rows_take_the_same_steps_of_as_many_pictures(presets: list[str], tmp_path: Path):
     parser = shipped("phantom", presets, output_dir=str(tmp_path))
     steps, sizes = budgets(parser, planned(parser, tmp_path))
