@@ -50,13 +50,12 @@ def start_process(command: Sequence[str], log: BinaryIO, environment: Mapping[st
     """Start a command as the leader of a session of its own, so that what it starts can be ended with it.
 
     Args:
-        command: a program and its arguments. :data:`~monai_usspeech.studies.plan.PROGRAM` is forked on Linux without a
-            GPU.
+        command: a program and its arguments. :data:`~monai_usspeech.studies.plan.PROGRAM` is forked where it can be.
         log: an open file, where its output goes.
         environment: all of its environment.
     """
     n_words = len(PROGRAM)
-    if tuple(command[:n_words]) == PROGRAM and sys.platform == "linux" and not torch.cuda.is_available():
+    if tuple(command[:n_words]) == PROGRAM and _may_fork():
         return _WarmProcess(command[n_words:], log.name, environment)
     return subprocess.Popen(
         list(command),
@@ -66,6 +65,16 @@ def start_process(command: Sequence[str], log: BinaryIO, environment: Mapping[st
         env=dict(environment),
         start_new_session=True,
     )
+
+
+def _may_fork() -> bool:
+    """Whether cells may be forked: on Linux, without a GPU, and when the study itself is ``python -m monai.bundle``.
+
+    A fork imports the main module of its study again. That one does nothing then; a script without a guard would run.
+    """
+    main = getattr(sys.modules["__main__"], "__spec__", None)
+    is_command = main is not None and main.name == f"{_MODULE}.__main__"
+    return is_command and sys.platform == "linux" and not torch.cuda.is_available()
 
 
 class _WarmProcess:

@@ -35,6 +35,12 @@ RUNS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def forked(monkeypatch: pytest.MonkeyPatch):
+    """As if the tests were ``python -m monai.bundle``."""
+    monkeypatch.setattr(warm_start, "_may_fork", lambda: True)
+
+
 def start(folder: Path, run_id: str, threads: int = 1) -> tuple[StartedProcess, Path]:
     """A run of a configuration that imports nothing of ours."""
     imports = [f"$import {name}" for name in ("os", "sys", "time", "torch")]
@@ -51,7 +57,7 @@ def test_a_fork_is_what_the_command_would_be(tmp_path: Path, threads: int, monke
     warm, log = start(tmp_path, "tell", threads)
     assert isinstance(warm, warm_start._WarmProcess) and warm.wait(60) == 0 == warm.poll() == warm.returncode
     said = [line for line in log.read_text().splitlines() if line.startswith("session")]
-    monkeypatch.setattr(warm_start, "PROGRAM", ("none", "of", "this"))
+    monkeypatch.undo()
     cold, log = start(tmp_path, "tell", threads)
     assert isinstance(cold, subprocess.Popen) and cold.wait(60) == 0
     assert said == [line for line in log.read_text().splitlines() if line.startswith("session")][-1:]
@@ -63,6 +69,16 @@ def test_what_ends_it_is_in_the_log_and_in_the_status(tmp_path: Path, run_id: st
     process, log = start(tmp_path, run_id)
     assert process.wait(60) == 1
     assert last in log.read_text().splitlines()[-1]
+
+
+def test_a_study_that_is_a_command_forks_and_a_script_does_not(tmp_path: Path):
+    config = tmp_path / "config.json"
+    imports = ["$import monai_usspeech.studies.warm_start as warm_start"]
+    config.write_text(json.dumps({"imports": imports, "ask": ["$print('forks', warm_start._may_fork())"]}))
+    words = [*PROGRAM, "run", "ask", "--config_file", str(config)]
+    assert "forks True" in subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    script = "import monai_usspeech.studies.warm_start as warm_start; print('forks', warm_start._may_fork())"
+    assert "forks False" in subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout
 
 
 def test_it_ends_by_a_signal_and_not_before(tmp_path: Path):
