@@ -4,7 +4,7 @@
 """Take the pictures of docs/evidence.md out of reports: python docs/make_figures_evidence.py STUDIES [folder]
 
 STUDIES is the folder that holds the studies' folders, each with its ``report.html``. Of each the picture of all runs of
-the frozen probe is taken, and for learning curves the one of scores over steps.
+the frozen probe is taken, and for learning curves and sweeps the one of scores over the number that rows differ in.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ WANTED = {
     "phantom": ("evidence_runs.png", "of every run, by method"),
     "phantom_controls": ("evidence_controls.png", "of every run, by method"),
     "phantom_steps": ("evidence_steps.png", "over optimiser steps"),
+    "phantom_noise": ("evidence_noise.png", "over share of the time"),
+    "phantom_dwell": ("evidence_dwell.png", "over mean time on a plane"),
 }
 WIDTH = 1100
 
