@@ -211,12 +211,12 @@ class VideoSpeechNet(nn.Module):
         if pairs and self.speech_stream is None:
             raise ValueError(f"{', '.join(pairs)} given, but the network was built without video-speech pairs.")
         groups = {shape[:2] for name, shape in pairs.items() if name != "frames"}
-        if "frames" in pairs and groups != {(pairs["frames"][0], 1)}:
+        if "frames" in pairs and groups != {(pairs["frames"][0], 1)}:  # one window may serve all frames of its clip
             groups.add(pairs["frames"][:2])
         if len(groups) > 1:
             raise ValueError(
-                f"frames and spectrograms must agree in clips and groups [B, K], with one window a clip at least in"
-                f" clips, got {pairs}."
+                "frames and spectrograms must agree in clips and groups [B, K], or there must be one spectrogram a clip"
+                f" [B, 1], got {pairs}."
             )
         if "order_frames" in given:
             if self.order is None:
