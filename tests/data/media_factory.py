@@ -118,7 +118,12 @@ def make_video(
     if options is None and times is not None:
         options = {"bf": "0"}  # with reordered frames the muxer shortens the declared length of uneven ones
     with av.open(str(path), "w", options=container_options or {}) as container:
-        stream = container.add_stream(codec or default_codec, rate=rate, options=options or {})
+        encoder = codec or default_codec
+        options = dict(options or {})
+        if encoder == "libx264":  # with mbtree, or several threads, the same frames do not always give the same bytes
+            options.setdefault("x264-params", "mbtree=0")
+        stream = container.add_stream(encoder, rate=rate, options=options)
+        stream.codec_context.thread_count = 1
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt or default_format
         stream.codec_context.time_base = base

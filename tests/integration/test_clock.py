@@ -19,6 +19,7 @@ from tests.preparation.scan_files import FPS, SIZE, fan_frames, fan_mask
 
 SECONDS, SCANS, EPOCHS = 16, 4, 6
 ROWS, COLUMNS = slice(4, 12), slice(152, 192)  # where the clock is: beside the fan, top right
+LOSSLESS = {"qp": "0", "g": "20", "sc_threshold": "0"}  # and key frames, on which the fan is found, at the same places
 
 
 def frames_with_clock(seed: int, clock: bool) -> np.ndarray:
@@ -37,7 +38,7 @@ def make_dataset(folder: Path, clock: bool, box: tuple[int, int, int, int] | Non
     scans = []
     for seed in range(SCANS):
         frames = frames_with_clock(seed, clock)
-        video = make_video(folder / f"s{seed}.mp4", fps=FPS, size=SIZE, frames=frames, options={"crf": "12"})
+        video = make_video(folder / f"s{seed}.mp4", fps=FPS, size=SIZE, frames=frames, options=LOSSLESS)
         scans.append(Scan(f"s{seed}", f"p{seed}", video, fan=box))
     store = folder / "store"
     settings = {"size": 48, "frame_rate": FPS, "codec": "raw", "workers": 0, "progress": False, "contact_sheet": False}
@@ -69,13 +70,12 @@ def clock_reader_accuracy(frames: np.ndarray, labels: np.ndarray) -> float:
 def test_a_clock_beside_the_fan_reaches_no_sample(tmp_path):
     whole = (0, 0, SIZE[1], SIZE[0])
     seen = clock_reader_accuracy(*samples(make_dataset(tmp_path / "whole_frame", clock=True, box=whole)))
-    with_clock = make_dataset(tmp_path / "cropped", clock=True, box=None)
-    cropped_frames, labels = samples(with_clock)
+    cropped_frames, labels = samples(make_dataset(tmp_path / "cropped", clock=True, box=None))
     hidden = clock_reader_accuracy(cropped_frames, labels)
     # The control: in whole frames the clock alone solves the task. Inside the fan it is not there.
     assert seen > 0.9
     assert hidden < 0.25
-    # And the samples are those of the same scans without any clock: same crop, same pixels up to the video codec.
+    # And the samples are those of the same scans without any clock: same crop, same pixels.
     without_frames, without_labels = samples(make_dataset(tmp_path / "no_clock", clock=False, box=None))
     assert np.array_equal(labels, without_labels)
-    assert np.abs(cropped_frames.astype(int) - without_frames.astype(int)).mean() < 2.0
+    assert np.array_equal(cropped_frames, without_frames)
