@@ -30,7 +30,7 @@ Running and reporting meet in the folder alone: the report reads files, and need
 from __future__ import annotations
 
 from monai_usspeech.studies.collect import CollectedStudy, collect_study
-from monai_usspeech.studies.command import plan_study, report_study, run_study, show_study
+from monai_usspeech.studies.command import check_study, plan_study, report_study, run_study, show_study
 from monai_usspeech.studies.data_command import phantom_store, phantom_stores
 from monai_usspeech.studies.hypotheses import StudyHypothesis
 from monai_usspeech.studies.plan import StudyCell, deal_out, plan_cells
@@ -50,6 +50,7 @@ __all__ = [
     "StudySettings",
     "StudyTask",
     "SyntheticStore",
+    "check_study",
     "collect_study",
     "deal_out",
     "phantom_store",

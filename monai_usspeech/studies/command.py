@@ -26,7 +26,7 @@ from monai_usspeech.studies.start_weights import check_start_weights
 from monai_usspeech.studies.study_data import open_study_data
 from monai_usspeech.studies.study_file import check_study_folder, write_study
 
-__all__ = ["StudyPlan", "plan_study", "report_study", "run_study", "show_study", "study_config_folders"]
+__all__ = ["StudyPlan", "check_study", "plan_study", "report_study", "run_study", "show_study", "study_config_folders"]
 
 _logger = logging.getLogger(__name__)
 
@@ -68,6 +68,20 @@ def study_config_folders(arguments: Sequence[str] | None = None) -> list[Path]:
             first = files if isinstance(files, str) else files[0]
             return list(Path(first).resolve().parents)[:_LEVELS]
     return []
+
+
+def check_study(settings: Mapping[str, Any]) -> None:
+    """Check what can be checked of a study before its data are there: names, keys and kinds of values.
+
+    For configurations that make their data first: a name that nothing defines is said before the scans are made.
+
+    Args:
+        settings: see :func:`~monai_usspeech.studies.reading.read_study`.
+
+    Raises:
+        SystemExit: with status 1 when something given cannot be used.
+    """
+    _Command("study")(read_study, settings)
 
 
 def plan_study(settings: Mapping[str, Any], folders: Sequence[str | Path] | None = None) -> StudyPlan:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, create_workflow
 
 from monai_usspeech.studies.cells import cell_parser, check_cells
 from monai_usspeech.studies.plan import StudyCell, plan_cells
@@ -109,3 +109,13 @@ def test_a_point_of_a_learning_curve_takes_the_steps_of_its_place(tmp_path: Path
     rows = parser["all_methods"]
     assert steps == {name: row["position"] for name, row in rows.items() if "position" in row}
     assert set(sizes.values()) == {120}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_what_is_wrong_with_a_study_is_said_before_scans_are_made(name: str, tmp_path: Path, monkeypatch):
+    made = []
+    monkeypatch.setattr("monai_usspeech.studies.synthetic_store.SyntheticStore.make", lambda *_: made.append(name))
+    file = str(REPOSITORY / f"configs/studies/{name}.json")
+    with pytest.raises(SystemExit, match=r'study: methods: nothing defines "oursx"'):
+        create_workflow(config_file=file, run_id="study", output_dir=str(tmp_path), methods=["oursx"]).run()
+    assert not made
