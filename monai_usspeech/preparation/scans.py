@@ -86,8 +86,9 @@ class _Progress:
 
     def advance(self, job: ScanJob, share: float) -> None:
         """A scan has come to ``share`` of its video."""
-        self._bar.update(max(0.0, share - self._shares.get(job.scan.id, 0.0)))
-        self._shares[job.scan.id] = share
+        self._shares[job.scan.id] = max(share, self._shares.get(job.scan.id, 0.0))
+        self._bar.n = sum(self._shares.values())  # steps added up would not end on the total
+        self._bar.update(0)
 
     def finish(self, job: ScanJob, row: ScanRow) -> None:
         """A scan is done."""

@@ -4,21 +4,26 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 import monai_usspeech.preparation.scan as scan_module
 from monai_usspeech.data.datalist import Scan, ScanDatalist
 from monai_usspeech.data.files import InputError
 from monai_usspeech.data.store import FLAG_FROZEN, ScanStore
 from monai_usspeech.preparation import prepare, prepare_scans
+from monai_usspeech.preparation.report import ScanRow
+from monai_usspeech.preparation.scans import _Progress
 from tests.data.media_factory import click_times, click_track, make_audio, make_video
 from tests.preparation.scan_files import FPS, SIZE, cut_faststart, fan_frames, fan_mask, make_datalist, speech_wave
 
@@ -172,6 +177,17 @@ def test_speech_offset_and_stream_starts_are_honoured(tmp_path: Path) -> None:
         found = click_times(stored.read_speech(0, 72_000) / 32768.0, 24_000)
         np.testing.assert_allclose(found, [c + shift for c in clicks], atol=2e-3)
         np.testing.assert_allclose(stored.speech_range, span, atol=2e-3)
+
+
+def test_the_bar_ends_on_the_number_of_scans(tmp_path: Path):
+    jobs = [SimpleNamespace(scan=Scan(f"s{number}", "p", tmp_path / "a.mp4")) for number in range(36)]
+    with tqdm(total=len(jobs), file=io.StringIO()) as bar:
+        shown = _Progress(bar, {})
+        for job in jobs:
+            for step in range(1, 8):
+                shown.advance(job, step / 7.3)
+            shown.finish(job, ScanRow(job.scan.id, "p", "kept"))
+        assert bar.n == len(jobs)
 
 
 def test_frozen_frames_are_flagged(tmp_path: Path) -> None:
