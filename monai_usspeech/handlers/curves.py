@@ -13,10 +13,10 @@ from matplotlib.ticker import MaxNLocator
 
 from monai_usspeech.handlers.figures import new_figure, save_figure
 
-__all__ = ["draw_curves"]
+__all__ = ["CHANCE_LEVELS", "draw_curves", "number_title"]
 
-# Chance levels of the two classification tasks: a curve that stays on its line has learnt nothing.
-_CHANCE = {"accuracy_cls": 1 / 2, "accuracy_cont": 1 / 2, "accuracy_ord": 1 / 12}
+CHANCE_LEVELS = {"accuracy_cls": 1 / 2, "accuracy_cont": 1 / 2, "accuracy_ord": 1 / 12}
+"""Chance levels of the pretext tasks whose level does not depend on the batch: who stays there has learnt nothing."""
 _SHARES = ("clipped", "skipped", "high_affinity", "rank_collapse")  # between 0 and 1, to be read against that range
 _LABELS = {
     "loss": "loss",
@@ -36,6 +36,11 @@ _LABELS = {
     "high_affinity": "share of clips with high affinity",
     "learning_rate": "learning rate",
 }
+
+
+def number_title(name: str) -> str:
+    """What a named number of the training history is, in words."""
+    return _LABELS.get(name, name.replace("_", " "))
 
 
 def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -59,18 +64,18 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axes.plot(*zip(*points), marker="o" if len(points) < 30 else "", markersize=3, linewidth=1.5, color="#1f5a8a")
         if name.endswith(_SHARES):
             axes.set_ylim(-0.03, 1.03)
-        if name in _CHANCE:
-            axes.axhline(_CHANCE[name], linestyle=":", color="#8a8a8a", linewidth=1)
+        if name in CHANCE_LEVELS:
+            axes.axhline(CHANCE_LEVELS[name], linestyle=":", color="#8a8a8a", linewidth=1)
             axes.annotate(
                 "chance",
-                (1.0, _CHANCE[name]),
+                (1.0, CHANCE_LEVELS[name]),
                 xycoords=("axes fraction", "data"),
                 ha="right",
                 va="bottom",
                 fontsize=7,
                 color="#6a6a6a",
             )
-        axes.set_title(_LABELS.get(name, name.replace("_", " ")), fontsize=9)
+        axes.set_title(number_title(name), fontsize=9)
         axes.set_xlabel("epoch", fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=8)

@@ -20,9 +20,10 @@ Report
     ``collect`` (reads the folder); then numbers: ``subject_scores`` (per test subject), ``statistics`` (spread,
     differences, intervals), ``seed_interval`` (over seeds), ``reported_metrics`` (which are shown, and how),
     ``analysis`` (all of a task), ``verdicts`` (on the hypotheses); then words and tables: ``tables``, ``class_tables``
-    (single classes), ``hypothesis_table``, ``table_notes`` (the sentences under them), ``table_format`` (as Markdown
-    and CSV); then the page: ``report_pictures``, ``position_picture`` (scores over the number that methods differ in),
-    ``report_record`` (what makes it again), ``report_page`` (HTML), ``report`` (all).
+    (single classes), ``hypothesis_table``, ``pretext_table`` (how pretraining ended), ``table_notes`` (the sentences
+    under them), ``table_format`` (as Markdown and CSV); then the page: ``report_pictures``, ``position_picture``
+    (scores over the number that methods differ in), ``report_record`` (what makes it again), ``report_page`` (HTML),
+    ``report`` (all).
 
 Running and reporting meet in the folder alone: the report reads files, and needs no run.
 """

@@ -21,6 +21,7 @@ from monai_usspeech.studies.analysis import TaskAnalysis, analyse_task
 from monai_usspeech.studies.class_tables import class_table
 from monai_usspeech.studies.collect import CollectedStudy, collect_study
 from monai_usspeech.studies.hypothesis_table import hypothesis_csv, hypothesis_lines, hypothesis_table
+from monai_usspeech.studies.pretext_table import pretext_table
 from monai_usspeech.studies.progress import duration
 from monai_usspeech.studies.report_page import html_box, html_details, html_facts, html_list, html_page, html_table
 from monai_usspeech.studies.report_pictures import run_pictures, task_classes, task_pictures
@@ -73,7 +74,7 @@ def write_report(
         if task.scored:
             _write(folder / f"{task.key}_numbers.csv", numbers_csv(study, task))
         sections.append((task_title(study, task.key), _task_section(study, task, tables)))
-    sections += [("Pretraining", _pretraining(study)), ("How it was made", record_section(study))]
+    sections += [("Pretraining", _pretraining(study, folder)), ("How it was made", record_section(study))]
     page = html_page(_title(study), _head(study, analyses), sections, _foot(n_resamples, seed))
     path = study.folder / "report.html"
     _write(path, page)
@@ -197,13 +198,18 @@ def _one_line(text: str, limit: int = 200) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def _pretraining(study: CollectedStudy) -> str:
-    """Loss curves and sampled pairs or views of every pretrained method."""
+def _pretraining(study: CollectedStudy, folder: Path) -> str:
+    """How the pretext tasks ended (written as a table too), curves, and sampled pairs or views of every pretrained
+    method."""
     # a pretraining that other rows start from has its place where the first of them has
     order = list(dict.fromkeys(entry.get("pretrain_of") or name for name, entry in study.methods.items()))
     cells = [cell for cell in study.pretraining.values() if cell.method in order]
     cells.sort(key=lambda cell: (order.index(cell.method), cell.fold, cell.seed))
-    curves = run_pictures(cells, study, "curves.png", "Training curves")
+    table = pretext_table(study, cells)
+    if table is not None:
+        _write_table(folder, table)
+    curves = html_table(table) if table is not None else ""
+    curves += run_pictures(cells, study, "curves.png", "Training curves")
     pairs = run_pictures(cells, study, "pairs.png", "One batch as the network sees it")
     views = run_pictures(cells, study, "views.png", "Frames as they are read, and the views that the network sees")
     curves += html_details("Sampled pairs", pairs) if pairs else ""

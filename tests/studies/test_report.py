@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import re
 import shutil
@@ -94,12 +95,36 @@ def test_tables_are_also_files(whole: Path, page: Page):
     names = {path.name for path in (whole / "tables").iterdir()}
     parts = {"", "_intervals", "_differences"}
     expected = {f"{t}{part}.{e}" for t in TASKS for part in parts for e in ("md", "csv")}
-    expected |= {f"standard_plane_classes.{e}" for e in ("md", "csv")} | {f"{t}_numbers.csv" for t in TASKS}
+    expected |= {f"{name}.{e}" for name in ("standard_plane_classes", "pretrain") for e in ("md", "csv")}
+    expected |= {f"{t}_numbers.csv" for t in TASKS}
     assert names == expected
     first = (whole / "tables" / "standard_plane.md").read_text(encoding="utf-8")
     ours = next(line for line in first.splitlines() if line.startswith("| Ours"))
     mean = re.search(r"\*\*([\d.]+ ± [\d.]+)\*\*", ours)
     assert mean is not None and mean[1] in page.words
+
+
+def test_how_the_pretext_tasks_ended_is_told(whole: Path, page: Page):
+    """Means and spreads over runs of each last epoch, worked out by hand from the factory's: 3 folds, 2 seeds."""
+    rows = list(csv.reader((whole / "tables" / "pretrain.csv").read_text().splitlines()))
+    order, correspondence = "Frame-order accuracy, % (chance 8.33)", "Correspondence accuracy, % (chance 50)"
+    assert rows == [["Method", order, correspondence, "Runs"],
+                    ["Video", "30.0 (± 8.9)", "–", "6"],
+                    ["Ours", "30.0 (± 8.9)", "50.5 (± 0.5)", "6"]]  # fmt: skip
+    assert order in page.words
+
+
+def test_a_history_that_was_cut_off_counts_up_to_there(tmp_path: Path):
+    study = make_study(tmp_path, 1, pictures=False)
+    for path in (study / "pretrain/video").glob("*/history.jsonl"):
+        path.write_text(path.read_text() + '{"kind": "epoch", "accuracy_o')
+    (study / "pretrain/ours/fold0-seed0/history.jsonl").unlink()
+    write_report(study, n_resamples=20)
+    rows = list(csv.reader((study / "tables" / "pretrain.csv").read_text().splitlines()))
+    assert [(row[0], row[1], row[-1]) for row in rows[1:]] == [
+        ("Video", "30.0 (± 8.9)", "6"),
+        ("Ours", "32.0 (± 8.4)", "5"),
+    ]
 
 
 def test_the_same_cells_give_the_same_page(whole: Path, page: Page, tmp_path: Path):
@@ -178,7 +203,7 @@ def test_a_task_without_scores_has_its_picture_alone(tmp_path: Path):
         results = json.loads(path.read_text())
         path.write_text(json.dumps({**results, "metrics": dict.fromkeys(results["metrics"])}))
     page = Page(write_report(study, n_resamples=20).read_text(encoding="utf-8"))
-    assert not list((study / "tables").iterdir()) and "R@1" not in page.words
+    assert not list((study / "tables").glob("retrieval*")) and "R@1" not in page.words
     assert len(page.of("img")) == 1 and "t-SNE" in page.words
 
 
