@@ -29,6 +29,7 @@ from monai_usspeech.engines.weights import (
     freezes_backbone,
     load_trained,
     seen_subjects,
+    trained_with,
     write_weights,
 )
 
@@ -55,6 +56,7 @@ __all__ = [
     "queue_within_epoch",
     "report_input_errors",
     "seen_subjects",
+    "trained_with",
     "selects_on_test",
     "software_versions",
     "step_is_due",

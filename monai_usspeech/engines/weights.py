@@ -28,6 +28,7 @@ __all__ = [
     "load_trained",
     "provenance_path",
     "seen_subjects",
+    "trained_with",
     "write_weights",
 ]
 
@@ -96,13 +97,39 @@ def seen_subjects(initialisation: str | Path | None, subjects: Iterable[str]) ->
     return list(dict.fromkeys([*now, *sorted(_known_subjects(initialisation) or ())]))
 
 
-def _known_subjects(weights: str | Path | None) -> set[str] | None:
-    """The subjects that the facts beside a weights file name; None where there are no facts."""
+def trained_with(weights: str | Path | None, name: str, otherwise: Any) -> Any:
+    """
+    A setting of the training that weights come from, so that they are used as they were trained.
+
+    For configurations: ``{"_target_": "trained_with", "weights": "@initialisation", "name": "window_seconds",
+    "otherwise": 0.6}``.
+
+    Args:
+        weights: the checkpoint; None and words stand for weights of which nothing is known.
+        name: the setting, as ``settings`` of ``bundle/configs/train.json`` calls it.
+        otherwise: its value where the facts beside the weights do not tell it, or there are none.
+
+    Raises:
+        InputError: when the facts cannot be read.
+    """
+    place = _facts_path(weights)
+    facts = {} if place is None else read_json(place)
+    settings = facts.get("settings") if isinstance(facts, dict) else None
+    return settings.get(name, otherwise) if isinstance(settings, dict) else otherwise
+
+
+def _facts_path(weights: str | Path | None) -> Path | None:
+    """The file of facts beside a weights file; None where there is none."""
     if weights is None:
         return None
     # a link to weights stands for them: the facts lie beside the file itself
     places = (provenance_path(weights), provenance_path(Path(weights).resolve()))
-    place = next((place for place in places if place.is_file()), None)
+    return next((place for place in places if place.is_file()), None)
+
+
+def _known_subjects(weights: str | Path | None) -> set[str] | None:
+    """The subjects that the facts beside a weights file name; None where there are no facts."""
+    place = _facts_path(weights)
     if place is None:
         return None
     facts = read_json(place)

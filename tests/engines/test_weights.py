@@ -15,6 +15,7 @@ from monai_usspeech.engines.weights import (
     load_trained,
     provenance_path,
     seen_subjects,
+    trained_with,
     write_weights,
 )
 
@@ -48,6 +49,18 @@ def test_a_link_to_weights_is_no_way_around(weights, tmp_path):
     link.symlink_to(weights)
     with pytest.raises(InputError, match="p002"):
         check_unseen(link, ["p002"])
+
+
+def test_weights_are_used_as_they_were_trained(weights, tmp_path):
+    write_weights(tmp_path / "plus.pt", {}, {"subjects": [], "settings": {"statistics": "band", "hop_length": None}})
+    assert trained_with(tmp_path / "plus.pt", "statistics", "scan") == "band"
+    assert trained_with(str(tmp_path / "plus.pt"), "hop_length", 120) is None
+    assert trained_with(tmp_path / "plus.pt", "window_seconds", 0.6) == 0.6
+    for unknown in (weights, tmp_path / "none.pt", "imagenet", None):
+        assert trained_with(unknown, "statistics", "scan") == "scan"
+    (tmp_path / "plus.json").write_text("{")
+    with pytest.raises(InputError, match=r"plus\.json"):
+        trained_with(tmp_path / "plus.pt", "statistics", "scan")
 
 
 def test_weights_remember_whom_their_start_has_seen(weights, tmp_path):

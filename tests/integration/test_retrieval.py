@@ -77,6 +77,17 @@ def test_retrieval_on_held_out_scans(store, trained, tmp_path):
     assert (tmp_path / "a" / "embedding.png").is_file()
 
 
+def test_speech_is_heard_as_in_training(store, trained, tmp_path):
+    """Windows and levels are those of the weights, unless others are given."""
+    wanted = {"window_seconds": 1.2, "statistics": "band"}
+    results = evaluate(store, tmp_path / "a", initialisation=str(trained["plus"]))
+    assert {name: results["settings"][name] for name in wanted} == wanted
+    given = evaluate(store, tmp_path / "b", initialisation=str(trained["plus"]), window_seconds=0.6, statistics="scan")
+    assert (given["settings"]["window_seconds"], given["settings"]["statistics"]) == (0.6, "scan")
+    with np.load(tmp_path / "a" / "embeddings.npz") as one, np.load(tmp_path / "b" / "embeddings.npz") as two:
+        assert np.allclose(one["video"], two["video"], atol=1e-5) and not np.allclose(one["speech"], two["speech"])
+
+
 def test_features_of_any_weights_become_a_picture(store, trained, tmp_path):
     results = evaluate(store, tmp_path / "video", initialisation=str(trained["video"]), embedding="features")
     assert set(results["metrics"].values()) == {None}
