@@ -75,7 +75,7 @@ class DicomSource(IndexedVideoSource):
         try:
             available = get_decoder(syntax).is_available
             height, width = int(header.Rows), int(header.Columns)
-        except NotImplementedError:
+        except NotImplementedError:  # what pydicom says of a syntax that it knows no decoder for
             available = False
         except AttributeError as error:
             raise InputError(f"{path}: the DICOM file holds no image ({error}). Give the cine itself.") from error

@@ -56,11 +56,11 @@ __all__ = [
     "queue_within_epoch",
     "report_input_errors",
     "seen_subjects",
-    "trained_with",
     "selects_on_test",
     "software_versions",
     "step_is_due",
     "step_number",
+    "trained_with",
     "write_configuration",
     "write_weights",
 ]

@@ -113,9 +113,14 @@ def trained_with(weights: str | Path | None, name: str, otherwise: Any) -> Any:
         InputError: when the facts cannot be read.
     """
     place = _facts_path(weights)
-    facts = {} if place is None else read_json(place)
+    return (_settings_in(place) or {}).get(name, otherwise) if place is not None else otherwise
+
+
+def _settings_in(place: Path) -> dict[str, Any] | None:
+    """The settings of the training that a file of facts holds; None where it holds none."""
+    facts = read_json(place)
     settings = facts.get("settings") if isinstance(facts, dict) else None
-    return settings.get(name, otherwise) if isinstance(settings, dict) else otherwise
+    return settings if isinstance(settings, dict) else None
 
 
 def _facts_path(weights: str | Path | None) -> Path | None:
@@ -142,9 +147,8 @@ def _known_subjects(weights: str | Path | None) -> set[str] | None:
 def _check_settings(path: str | Path, settings: Mapping[str, Any]) -> None:
     """Refuse settings that differ from those beside the weights; nothing is checked where there are none."""
     place = provenance_path(path)
-    facts = read_json(place) if place.is_file() else {}
-    trained = facts.get("settings") if isinstance(facts, dict) else None
-    if not isinstance(trained, dict):
+    trained = _settings_in(place) if place.is_file() else None
+    if trained is None:
         return
     changed = changed_values(trained, json.loads(json.dumps(dict(settings))))
     if changed:

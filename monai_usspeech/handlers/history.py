@@ -18,7 +18,10 @@ from monai_usspeech.data.files import atomic_file
 from monai_usspeech.engines.trainer import iteration_output
 from monai_usspeech.handlers.curves import draw_curves
 
-__all__ = ["HistoryHandler", "in_words", "iteration_values"]
+__all__ = ["HISTORY_FILE", "HistoryHandler", "in_words", "iteration_values", "read_history"]
+
+HISTORY_FILE = "history.jsonl"
+"""The name of a run's history in its folder."""
 
 _PAUSE = 19
 """Pause between two drawings, in times the length of one."""
@@ -41,6 +44,23 @@ def iteration_values(output: dict[str, Any]) -> dict[str, float]:
     if isinstance(target, dict) and "affinity" in target:
         values["high_affinity"] = float(target["affinity"].float().mean())
     return values
+
+
+def read_history(folder: str | Path) -> list[dict[str, Any]]:
+    """
+    The rows of a run's history, of either kind; none when there is no file.
+
+    Args:
+        folder: the run's folder.
+
+    Raises:
+        ValueError: when a whole line is no JSON.
+    """
+    path = Path(folder) / HISTORY_FILE
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]  # a killed run may leave half a last line
 
 
 class HistoryHandler:
@@ -75,7 +95,7 @@ class HistoryHandler:
         self.logger = logging.getLogger(__name__)
         self.folder = Path(output_dir)
         self.optimizer, self.every, self.draw = optimizer, every, draw
-        self.path = self.folder / "history.jsonl"
+        self.path = self.folder / HISTORY_FILE
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
         self._iteration = 0
@@ -106,13 +126,7 @@ class HistoryHandler:
         Args:
             kind: ``"iteration"`` or ``"epoch"``.
         """
-        return [row for row in self._read() if row["kind"] == kind]
-
-    def _read(self) -> list[dict[str, Any]]:
-        if not self.path.is_file():
-            return []
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]  # a killed run may leave half a last line
+        return [row for row in read_history(self.folder) if row["kind"] == kind]
 
     def _start(self, engine: Engine) -> None:
         if self._started:
@@ -121,7 +135,7 @@ class HistoryHandler:
         if self.dataset is not None:
             self.logger.info("Training data: %s.", in_words(self.dataset.summary()))
         self.folder.mkdir(parents=True, exist_ok=True)
-        kept = [row for row in self._read() if row["iteration"] <= self._iteration]
+        kept = [row for row in read_history(self.folder) if row["iteration"] <= self._iteration]
         with atomic_file(self.path, "w") as file:
             file.writelines(json.dumps(row) + "\n" for row in kept)
         self._epochs = [row for row in kept if row["kind"] == "epoch"]

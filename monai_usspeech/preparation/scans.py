@@ -80,22 +80,28 @@ class _Progress:
 
     def __init__(self, bar: tqdm, rows: dict[str, ScanRow]) -> None:
         self._bar, self._rows = bar, rows
-        self._shares: dict[str, float] = {}
+        self._shares: dict[str, float] = {}  # of the scans that run
+        self._done = 0
         self._failed = sum(row.status == "failed" for row in rows.values())
         self._kept = 0
 
     def advance(self, job: ScanJob, share: float) -> None:
         """A scan has come to ``share`` of its video."""
         self._shares[job.scan.id] = max(share, self._shares.get(job.scan.id, 0.0))
-        self._bar.n = sum(self._shares.values())  # steps added up would not end on the total
-        self._bar.update(0)
+        self._show()
 
     def finish(self, job: ScanJob, row: ScanRow) -> None:
         """A scan is done."""
-        self.advance(job, 1.0)
+        self._shares.pop(job.scan.id, None)
+        self._done += 1
+        self._show()
         self._rows[job.scan.id] = row
         self._kept, self._failed = self._kept + (row.status == "kept"), self._failed + (row.status == "failed")
         self._bar.set_postfix(kept=self._kept, failed=self._failed, refresh=False)
+
+    def _show(self) -> None:
+        self._bar.n = self._done + sum(self._shares.values())  # steps added up would not end on the total
+        self._bar.update(0)
 
 
 def _run(jobs: Sequence[ScanJob], rows: dict[str, ScanRow], workers: int, progress: bool) -> None:

@@ -5,20 +5,21 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from monai_usspeech.handlers.curves import CHANCE_LEVELS, number_title
+from monai_usspeech.handlers.history import read_history
 from monai_usspeech.studies.collect import CollectedCell, CollectedStudy
 from monai_usspeech.studies.table_format import ReportCell, ReportTable
 
 __all__ = ["pretext_table"]
 
 _PREFIX = "accuracy_"
-_HISTORY = "history.jsonl"
+logger = logging.getLogger(__name__)
 
 
 def pretext_table(study: CollectedStudy, cells: Sequence[CollectedCell]) -> ReportTable | None:
@@ -55,18 +56,12 @@ def pretext_table(study: CollectedStudy, cells: Sequence[CollectedCell]) -> Repo
 
 def _last_epoch(cell: CollectedCell) -> dict[str, Any]:
     """The last epoch's row of a finished pretraining's history; empty when there is none to read."""
-    path = cell.file(_HISTORY) if cell.finished else None
-    if path is None:
+    try:
+        rows = read_history(cell.folder) if cell.finished else []
+    except ValueError as error:
+        logger.warning("%s: its history cannot be read, and the report leaves it out: %s", cell.name, error)
         return {}
-    last: dict[str, Any] = {}
-    for line in path.read_text().splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:  # cut off by a kill; what a resumed run wrote stands after it
-            continue
-        if isinstance(row, dict) and row.get("kind") == "epoch":
-            last = row
-    return last
+    return next((row for row in reversed(rows) if row["kind"] == "epoch"), {})
 
 
 def _summary(values: Sequence[float]) -> ReportCell:
